@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,6 +14,7 @@ from sweeplaw.trials.quantities import counted
 
 SHOWN = 6  # entries of a list or mapping in one cell of a table; further ones are counted
 LONGEST = 80  # characters of one cell
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _STYLE = "text-align:left; padding:0 .8em 0 0; font-variant-numeric:tabular-nums"
 
 
@@ -74,9 +76,14 @@ class Shown(abc.ABC):
 
 
 def finite(value: Any) -> Any:
-    """Return ``value`` for JSON: non-finite floats as None, mappings, sequences and arrays as dicts and lists."""
+    """Return ``value`` for JSON: non-finite floats as None, mappings, sequences and arrays as dicts and lists.
+
+    Times are texts of ISO 8601 in UTC, as those that queries print: 2026-12-01T14:53:59.026633Z.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, dt.datetime):
+        return (value.astimezone(dt.UTC) if value.tzinfo else value).strftime(TIME)
     if isinstance(value, Shown):
         return value.to_dict()
     if isinstance(value, Mapping):

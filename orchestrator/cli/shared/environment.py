@@ -32,5 +32,12 @@ def check() -> None:
 
 
 def quiet() -> None:
-    """Let Matplotlib not say that it keeps its cache elsewhere, where no home can be written: pictures are the same."""
-    logging.getLogger("matplotlib").addFilter(lambda record: record.levelno > logging.WARNING)
+    """Let Matplotlib not say that it keeps its cache elsewhere, where no home can be written: pictures are the same.
+
+    What it says of a style file stays.
+    """
+    logging.getLogger("matplotlib").addFilter(_not_of_its_folders)
+
+
+def _not_of_its_folders(record: logging.LogRecord) -> bool:
+    return record.funcName != "_get_config_or_cache_dir"

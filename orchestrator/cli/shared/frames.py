@@ -29,6 +29,7 @@ Out = Annotated[
     ),
 ]
 FORMATS = ("table", "csv", "json", "ndjson", "parquet", "arrow", "tex")
+TIMES = "%Y-%m-%dT%H:%M:%S%.6fZ"  # ISO 8601 in UTC, as all JSON has it
 TEXT_WIDTH = 40
 GAP = 2
 WRITTEN_OUT = 1e15  # whole floats below this are printed with all digits, for token counts
@@ -121,8 +122,9 @@ def _json_ready(frame: pl.DataFrame) -> pl.DataFrame:
     from polars import selectors
 
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in frame.select(selectors.float()).columns]
-    times = [pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") for name in frame.select(selectors.datetime()).columns]
-    return frame.with_columns([*finite, *times])
+    zoned = selectors.datetime(time_zone="*")
+    frame = frame.with_columns(zoned.dt.convert_time_zone("UTC")).with_columns(selectors.datetime().dt.strftime(TIMES))
+    return frame.with_columns(finite)
 
 
 def aligned(frame: pl.DataFrame, width: int | None) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
-from sweeplaw.analysis.tables.display import LONGEST, Card, brief
+from sweeplaw.analysis.tables.display import LONGEST, Card, brief, finite
 
 TABLE = Card(
     ("head", "more"), ("knob", "value"), (("lr", "0.1"), ("weight_decay", "<0.4>")), ("a note",), "caption", ("end",)
@@ -48,3 +50,9 @@ def test_a_card_in_html_has_a_table_only_with_rows_and_escapes_every_text() -> N
 )
 def test_a_value_in_a_few_words(value: object, text: str) -> None:
     assert brief(value) == text
+
+
+def test_times_are_texts_in_utc() -> None:
+    east = dt.timezone(dt.timedelta(hours=2))
+    assert finite({"a": dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=east)}) == {"a": "2026-01-02T01:04:05.000000Z"}
+    assert finite([dt.datetime(2026, 1, 2, 3, 4, 5, 60)]) == ["2026-01-02T03:04:05.000060Z"]

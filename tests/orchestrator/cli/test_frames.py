@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +11,15 @@ import pytest
 
 from sweeplaw.orchestrator.cli.shared import frames
 from sweeplaw.trials.errors import InputError
+
+
+def test_times_in_json_are_in_utc_whatever_their_zone(capsys: pytest.CaptureFixture[str]) -> None:
+    noon = dt.datetime(2026, 1, 2, 12)
+    zoned = pl.Series("zoned", [noon]).dt.replace_time_zone("Europe/Berlin")
+    frames.emit(pl.DataFrame([zoned, pl.Series("plain", [noon])]), frames.OutputFormat("json"))
+    assert json.loads(capsys.readouterr().out) == [
+        {"zoned": "2026-01-02T11:00:00.000000Z", "plain": "2026-01-02T12:00:00.000000Z"}
+    ]
 
 
 def test_rows_as_latex_say_what_the_table_on_the_terminal_says(

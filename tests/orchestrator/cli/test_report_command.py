@@ -134,3 +134,22 @@ def test_a_home_that_is_no_folder_is_no_word_of_a_report(store: Path, tmp_path: 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+@pytest.mark.process
+def test_a_fault_of_a_style_is_heard_where_words_of_the_home_are_not(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mplstyle").write_text("font.siz: 7\nlines.linewidth: thick\n")
+    words = [
+        "figure",
+        str(store),
+        "loss_n",
+        "--out",
+        str(tmp_path / "x.pdf"),
+        "--style",
+        str(tmp_path / "bad.mplstyle"),
+    ]
+    done = subprocess.run([sys.executable, "-m", "sweeplaw", *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "font.siz" in done.stderr
+    assert "lines.linewidth" in done.stderr
+    assert not (tmp_path / "x.pdf").exists()

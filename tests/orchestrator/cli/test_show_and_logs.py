@@ -80,6 +80,8 @@ def test_show_has_knobs_reason_attempts_curve_and_the_end_of_the_log(ran: tuple[
     ):
         assert words in text
     values = json.loads(call("show", store, ids["bad"], "--json").stdout)
+    (row,) = json.loads(call("query", store, "--state", "failed", "--json").stdout)
+    assert values["row"]["started_at"] == row["started_at"]  # one form of times in all JSON
     assert [attempt["attempt"] for attempt in values["attempts"]] == [1, 2]
     assert values["knobs"] == {"lr": 1e-5, "mode": "bad", "seed": 3}
     assert len(values["curve"]) == 10
