@@ -7,7 +7,7 @@ from html import escape
 
 from sweeplaw.analysis.report.charts.cards import Card, card, clipped, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
-from sweeplaw.analysis.report.charts.dots import MOST_DOTS, dots_note, drawn_dots
+from sweeplaw.analysis.report.charts.dots import MOST_DOTS, dots_note, drawn_dots, most_even
 from sweeplaw.analysis.report.charts.numbers import level, percent, places
 from sweeplaw.analysis.report.charts.scales import FARTHEST, Axis, axis_over
 from sweeplaw.analysis.report.panels.knobs import knob_axis
@@ -17,6 +17,7 @@ from sweeplaw.trials.quantities import counted, is_number, settings
 
 HEIGHT = 320.0
 MOST_POINTS = 8  # scientific points that are drawn
+MOST_LISTED = 5_000  # proposals in the table of a card: some 500 kB
 LEAST_EXCESS = 1e-4  # of the loss: the end of the logarithmic axis, about a tenth of the noise of a run
 SIDE = 200.0  # of the map of one point
 
@@ -69,16 +70,17 @@ def _regret(section: SearchSection, points: Points, key: str) -> Card:
 
     hidden = len(section.points) - len(points)
     left_out = f" {counted(hidden, 'more point')} not drawn." if hidden else ""
+    notes = left_out + _unlisted(section) + _zeros(section, points)
     return card(
         key,
         f"{counted(len(section.path), 'proposal')} over {counted(len(section.points), 'point')}",
         f"The best {section.objective} of each point so far, {_against(section)}.",
         draw,
-        f"A line is a point of the sweep, dark to light {_order(section)}.{left_out}{_zeros(section, points)}",
+        f"A line is a point of the sweep, dark to light {_order(section)}.{notes}",
         f"Best so far of {counted(len(points), 'point')}.",
         sheet(
             ("proposal", "point", "state", section.objective, "best_so_far", "spent_flops"),
-            ((one.number, one.at, one.state, one.value, one.best, one.spent) for one in section.path),
+            ((one.number, one.at, one.state, one.value, one.best, one.spent) for one in _listed(section)),
         ),
         half=True,
     )
@@ -122,6 +124,18 @@ def _proposals(section: SearchSection, points: Points, key: str) -> Card:
     )
 
 
+def _listed(section: SearchSection) -> list[Proposed]:
+    """Return the proposals in the tables of the cards: all, or `MOST_LISTED` of them, spread evenly."""
+    return most_even(section.path, MOST_LISTED)
+
+
+def _unlisted(section: SearchSection) -> str:
+    count = len(section.path)
+    return (
+        f" {MOST_LISTED:,} of {count:,} proposals are in the table; the store has all." if count > MOST_LISTED else ""
+    )
+
+
 def _against(section: SearchSection) -> str:
     return f"as a share {'below' if section.maximize else 'above'} the best of its point in the end"
 
@@ -154,6 +168,7 @@ def _maps(section: SearchSection, points: Points, across: str, up: str, key: str
     recommended = section.state is not None and len(section.state.recommended) > 0
     many = max(len(ran) for _, ran in points) > MOST_DOTS
     some = f" Of a map at most {MOST_DOTS:,} are drawn, evenly spread." if many else ""
+    some += _unlisted(section)
     return Card(
         key,
         f"The path of the search over {across} and {up}",
@@ -163,7 +178,7 @@ def _maps(section: SearchSection, points: Points, across: str, up: str, key: str
         f"{counted(len(maps), 'map')} of proposals over {across} and {up}.",
         sheet(
             ("proposal", "point", across, up, "state", section.objective),
-            ((one.number, one.at, one.knobs[across], one.knobs[up], one.state, one.value) for one in section.path),
+            ((one.number, one.at, one.knobs[across], one.knobs[up], one.state, one.value) for one in _listed(section)),
         ),
     )
 

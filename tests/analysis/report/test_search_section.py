@@ -213,6 +213,12 @@ def test_of_very_many_proposals_some_are_drawn_and_the_captions_say_so() -> None
     for card in (proposals, maps):
         assert card.drawings[0].count("<circle") == MOST_DOTS
     assert "drawn" not in regret.caption
+    assert all("in the table" not in card.caption for card in (regret, proposals, maps))
+    more = search_cards(replace(one, path=tuple(path * 2)), "s")
+    for card in (more[0], more[2]):
+        assert "5,000 of 6,000 proposals are in the table; the store has all." in card.caption
+        assert card.sheet is not None
+        assert (len(card.sheet.rows), card.sheet.rows[-1][0]) == (5000, path[-1].number)
 
 
 def test_proposals_of_a_table_without_a_state_or_with_half_a_character_are_told() -> None:
