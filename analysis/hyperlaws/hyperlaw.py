@@ -40,6 +40,7 @@ from sweeplaw.trials.quantities import counted
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
+FAR = 1000.0  # times beyond every value tried: an optimum there is none
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -209,7 +210,7 @@ def fit_cells(
     estimate = partial(estimator_of, kind, threshold, table, found)
     fitted = estimate(terms)
     center = fitted.coefficients(np.ones((1, len(table.cells))))[0]
-    if not np.isfinite(center).all():
+    if not np.isfinite(center).all() or _far_beyond(table, fitted.features.matrix @ center.T):
         raise no_minimum(table, where=f"estimator {estimator}")
     window = fitted.window if isinstance(fitted, Joint) else None
     weights = determining_cells(terms, table.recipe, resamples, seed)
@@ -261,6 +262,16 @@ def _check(on: Any, resamples: Any, seed: Any) -> None:
         faults.append(f"on = {shown(on)} (accepted: a mapping of knobs to axes, such as {{'batch_tokens': ['D']}})")
     if faults:
         raise InputError(faults)
+
+
+def _far_beyond(table: CellTable, optima: Array) -> bool:
+    """Return whether a knob is at its lowest or highest value in most cells, and FAR from them at the law's ``optima``.
+
+    Those are logs (cells, knobs). Noise bends a loss that only falls or rises a little up, somewhere.
+    """
+    beyond = np.maximum(table.x.min(axis=0) - optima, optima - table.x.max(axis=0)) > np.log(FAR)
+    at_end = np.array([sum(ends) for ends in at_edges(table).values()]) > len(table.cells) / 2
+    return bool((at_end & (beyond.mean(axis=0) > 0.5)).any())
 
 
 def _edges(table: CellTable) -> tuple[str, ...]:

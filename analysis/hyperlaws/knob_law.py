@@ -113,8 +113,8 @@ def estimate(draws: Array, value: float) -> Estimate:
 
 
 def _exp_estimate(draws: Array, value: float) -> Estimate:
-    """Return the estimate of an exponential from its logs; infinite where a float cannot hold it."""
-    with np.errstate(over="ignore"):
+    """Return the estimate of an exponential from its logs; infinite or without ends where no float holds it."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a quantile between two infinite draws
         return estimate(np.exp(draws), float(np.exp(value)))
 
 

@@ -108,17 +108,21 @@ def verdict(
         not_found = not_found or "the loss near the best runs of the cells does not rise on all sides"
     predicted = fitted.features.matrix @ np.stack([law.terms for law in laws]).T
     law, reason = _law(own, predicted, int(fitted.features.allowed.sum()))
-    return HyperVerdict(not_found, law, reason, dict(_open(table, fitted, laws, plateau)), _mostly_at_edge(table))
+    unsettled = f"{failed} of {counted(resamples, 'resample')} of the cells have no minimum"
+    why = unsettled if failed > MOST_FAILED * resamples else ""
+    return HyperVerdict(not_found, law, reason, dict(_open(table, fitted, laws, plateau, why)), _mostly_at_edge(table))
 
 
 def _not_found(table: CellTable, failed: int, resamples: int) -> str:
     """Return why the loss has no minimum in the knobs; empty if it has one."""
+    if edges := _mostly_at_edge(table):
+        return "; ".join(edges.values())
     if failed > MOST_FAILED * resamples:
         return (
             f"the loss has no minimum in the knobs in {failed} of {counted(resamples, 'resample')} of the cells: its "
             "noise hides the curvature (more seeds, or a wider range of the knobs)"
         )
-    return "; ".join(_mostly_at_edge(table).values())
+    return ""
 
 
 def _mostly_at_edge(table: CellTable) -> dict[str, str]:
@@ -153,14 +157,20 @@ def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdic
     reason = f"at the optima of the law the cells lose {loss:.2g} per mille of loss, {noise:.2g} would be noise alone"
     if noise > MATTERS:
         return "cannot be judged", f"{reason}, in which a misfit that matters could hide"
-    misfit = loss - noise > MATTERS and stats.f.sf(statistic, free, own.freedom) < LEVEL
-    return ("inadequate" if misfit else "adequate"), reason
+    if stats.f.sf(statistic, free, own.freedom) >= LEVEL:
+        return "adequate", reason + ", and chance explains the rest" * (loss > noise)
+    if loss - noise > MATTERS:
+        return "inadequate", reason
+    return "adequate", f"{reason}, and a misfit of up to {MATTERS:g} per mille does not matter"
 
 
 def _open(
-    table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[KnobTolerance]
+    table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[KnobTolerance], none: str
 ) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield a sentence for each knob and axis whose dependence the cells do not identify."""
+    """Yield a sentence for each knob and axis whose dependence the cells do not identify.
+
+    ``none``: why no exponent is identified, empty if one may be: an interval is of the resamples with a minimum alone.
+    """
     tolerance = {width.knob: width.factor for width in plateau if width.threshold == QUOTED}
     for index, axis in enumerate(table.axes):
         logs = table.log_axes[:, index]
@@ -174,7 +184,7 @@ def _open(
             continue
         for law in laws:
             found = law.exponents.get(axis)
-            if found is not None and (why := _why_open(found, tolerance.get(law.knob))):
+            if found is not None and (why := none or _why_open(found, tolerance.get(law.knob))):
                 yield (law.knob, axis), f"how {law.knob} moves with {axis} is not identified: {why}"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, _far_beyond, hyperlaw
 from sweeplaw.analysis.hyperlaws.suggestion.from_runs import from_runs, suggest
 from sweeplaw.analysis.hyperlaws.suggestion.line import moved_together
 from sweeplaw.analysis.hyperlaws.verdicts.own_optima import own_optima
@@ -227,3 +227,36 @@ def test_a_recipe_that_follows_from_an_axis_is_named() -> None:
         InputError, match=r"^each model has one N, so that the effects of model and N cannot be separated"
     ):
         hyperlaw(frame, ("N", "D", "model"), ["lr"], resamples=0)
+
+
+def test_an_optimum_far_beyond_all_values_tried_is_none_if_the_best_ones_are_at_an_end() -> None:
+    falling = pl.DataFrame(
+        [(n, d, lr, 3 - 10 * lr) for n, d in GRID for lr in (0.001, 0.002, 0.004)],
+        schema=["N", "D", "lr", "val_loss"],
+        orient="row",
+    )
+    for frame, beyond, far in ((falling, 1001, True), (falling, 999, False), (runs(), 1001, False)):
+        table = cell_table(frame, ("N", "D"), ["lr"], "val_loss")
+        for optimum in (table.x.max() + np.log(beyond), table.x.min() - np.log(beyond)):
+            assert _far_beyond(table, np.full((len(GRID), 1), optimum)) == far
+
+
+def test_without_a_minimum_in_some_resamples_no_exponent_is_identified() -> None:
+    """Cells of three rates a factor of two apart, with noise: an interval is of the resamples that have a minimum."""
+    rng, rows = np.random.default_rng(5), []
+    for n in (1e7, 3e7, 1e8, 3e8):
+        for d in (1e9, 4e9):
+            for lr in 1e-3 * 2.0 ** np.arange(-1, 2):
+                away = np.log(lr / (1e-3 * (n / 5e7) ** -0.4 * (d / 2e9) ** 0.2))
+                loss = (1.8 + 480 / n**0.35 + 2000 / d**0.37) * (1 + 0.005 * rng.standard_normal())
+                rows.append((n, d, lr, loss + 0.03 * away**2))
+    found = law(pl.DataFrame(rows, schema=["N", "D", "lr", "val_loss"], orient="row"))
+    low, high = found.law("lr").exponents["N"].ends
+    assert low is not None
+    assert high is not None
+    assert low < high < 0
+    assert found.failed_resamples == 25
+    assert found.verdict.badges[::2] == ("optimum not found", "parameters not identified")
+    assert found.verdict.open_exponents["lr", "N"] == (
+        "how lr moves with N is not identified: 25 of 200 resamples of the cells have no minimum"
+    )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeplaw.analysis.hyperlaws.knob_law import Estimate, widened
+from sweeplaw.analysis.hyperlaws.knob_law import Estimate, _exp_estimate, widened
 from sweeplaw.analysis.hyperlaws.verdicts.own_optima import OwnOptima
 from sweeplaw.analysis.hyperlaws.verdicts.verdict import HyperVerdict, _law, _why_open
+from sweeplaw.analysis.tables.display import finite
 
 
 def own(cells: int, known: int, away: float = 0.01, freedom: int = 20) -> OwnOptima:
@@ -41,12 +42,15 @@ def test_a_law_is_inadequate_where_its_optima_cost_a_thousandth_more_than_noise_
         )
         assert (1000 * off**2 - 0.08 > 1) == (verdict == "inadequate")
         assert stats.f.sf(off**2 / 1e-4 * 5 / 4, 4, 20) < 0.01
-        assert reason == said
+        assert reason == said + ", and a misfit of up to 1 per mille does not matter" * (verdict == "adequate")
     loud = own(5, 5, away=0.05)
     assert _law(loud, np.zeros((5, 1)), 1)[0] == "cannot be judged"  # noise alone would be 2 per mille
     assert "in which a misfit that matters could hide" in _law(loud, np.zeros((5, 1)), 1)[1]
     rare = own(5, 5, away=0.03, freedom=2)
-    assert _law(rare, np.full((5, 1), 0.05), 1)[0] == "adequate"  # by chance in more than one of a hundred
+    by_chance, reason = _law(rare, np.full((5, 1), 0.05), 1)
+    assert by_chance == "adequate"  # so far off in more than one of a hundred
+    assert reason.endswith("would be noise alone, and chance explains the rest")
+    assert _law(rare, np.full((5, 1), 0.001), 1)[1].endswith("would be noise alone")
 
 
 @pytest.mark.parametrize(
@@ -95,3 +99,10 @@ def test_draws_are_widened_by_students_t_over_the_normal() -> None:
     assert widened(draws, center, 4).ravel().tolist() == pytest.approx([2 - factor, 2 + factor])
     assert widened(draws, center, 0) == pytest.approx(widened(draws, center, 1))
     assert math.isclose(stats.t.ppf(0.975, 1), 12.706, rel_tol=1e-4)
+
+
+def test_exponentials_that_no_float_holds_have_no_ends_and_warn_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    found = _exp_estimate(np.linspace(800, 1000, 100), 900.0)
+    assert found.value == math.inf
+    assert finite(found.ends) == [None, None]
+    assert not recwarn.list
