@@ -120,9 +120,8 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
         if found
         else "Loss against compute, at the best setting of every size and budget"
     )
-    ahead = (
-        f" Dashed and shaded: a forecast, up to {AHEAD:g} times the largest run, with its 95 % band." if found else ""
-    )
+    beyond = f" Dashed: the law, up to {AHEAD:g} times the largest run. Shaded: the 95 % band of a forecast there"
+    ahead = f"{beyond}, which allows for other forms of law." if found else ""
     largest = counted(len(held), "point")
     rings = f" Rings: the {largest} of largest compute, predicted by a law of the others." if held else ""
     thick = " The thick line is the least loss that any size can reach." if found else ""
