@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 
 MOST_FAILED = 0.05  # of the resamples, that have no minimum
 MATTERS = 1.0  # per mille of loss: the noise of a run in released grids; a law that loses less is as good as any
+NOTICED = 0.1 * MATTERS  # from here on it is said why a loss beyond noise is none against an adequate law
 LEVEL = 0.01  # of the test of misfit
 DECADE = math.log(10)  # of an axis, over which a knob that hardly moves is known not to
 LEAST_SCORED = 3  # cells with an optimum of their own, and half of all, for a verdict on the law
@@ -157,11 +158,11 @@ def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdic
     reason = f"at the optima of the law the cells lose {loss:.2g} per mille of loss, {noise:.2g} would be noise alone"
     if noise > MATTERS:
         return "cannot be judged", f"{reason}, in which a misfit that matters could hide"
-    if stats.f.sf(statistic, free, own.freedom) >= LEVEL:
-        return "adequate", reason + ", and chance explains the rest" * (loss > noise)
-    if loss - noise > MATTERS:
+    by_chance = stats.f.sf(statistic, free, own.freedom) >= LEVEL
+    if loss - noise > MATTERS and not by_chance:
         return "inadequate", reason
-    return "adequate", f"{reason}, and a misfit of up to {MATTERS:g} per mille does not matter"
+    why = "chance explains the rest" if by_chance else f"a misfit of up to {MATTERS:g} per mille does not matter"
+    return "adequate", f"{reason}, and {why}" if loss > max(noise, NOTICED) else reason
 
 
 def _open(
