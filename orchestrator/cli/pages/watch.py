@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +73,15 @@ def _draw(look: Callable[[int | None], Group], seconds: float) -> None:
     from rich.live import Live
 
     console = Console(file=getattr(sys.stdout, "drawing", None))
+
+    def end(number: int, _: object) -> None:
+        """End by this signal, with the cursor that drawing hides."""
+        console.show_cursor(True)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
     with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="crop") as live:
         while True:
             live.update(look(console.height), refresh=True)

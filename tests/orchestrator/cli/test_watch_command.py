@@ -229,7 +229,10 @@ def test_a_store_whose_marker_is_broken_is_no_store(
 
 
 @pytest.mark.process
-def test_on_a_terminal_a_broken_store_is_drawn_until_an_interrupt(written: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_on_a_terminal_a_broken_store_is_drawn_until_a_signal_which_leaves_the_cursor(
+    written: Path, number: int, code: int
+) -> None:
     (part,) = (written / "trials").glob("*.parquet")
     fifo(part)
     ours, theirs = pty.openpty()
@@ -241,12 +244,13 @@ def test_on_a_terminal_a_broken_store_is_drawn_until_an_interrupt(written: Path)
     try:
         while drawn.count(b"cannot be read: it is a FIFO") < 2:
             drawn += os.read(ours, 4096)
-        watch.send_signal(signal.SIGINT)
+        watch.send_signal(number)
         with contextlib.suppress(OSError):  # the end of its output
             while more := os.read(ours, 4096):
                 drawn += more
-        assert watch.wait(timeout=60) == 130
+        assert watch.wait(timeout=60) == code
         assert b"Traceback" not in drawn
+        assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
     finally:
         watch.kill()
         watch.wait(timeout=60)
