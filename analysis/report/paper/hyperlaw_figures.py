@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
-from sweeplaw.analysis.report.paper.figures import letters, literal
+from sweeplaw.analysis.report.paper.figures import letters, literal, log_axis
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.importance import Importance
 from sweeplaw.analysis.tuning.plateau import THRESHOLDS
@@ -82,15 +82,24 @@ def law_lines(table: CellTable, found: Hyperlaw) -> Figure:
     for k, law in enumerate(laws):
         for panel, axis in zip(panels[k], axes, strict=True):
             i = table.axes.index(axis)
-            panel.plot(np.exp(table.log_axes[:, i]), np.exp(best[:, k]), "o", ms=4, color="#7f7f7f", label="lowest run")
+            panel.plot(
+                np.exp(table.log_axes[:, i]),
+                np.exp(best[:, k]),
+                "o",
+                ms=4,
+                color="#7f7f7f",
+                label="lowest run of a cell",
+            )
             span = np.exp(np.linspace(table.log_axes[:, i].min(), table.log_axes[:, i].max(), 60))
             values = [law.at({**middle, axis: float(value)}) for value in span]
-            panel.plot(span, [one.value for one in values], color="#31688e", label=literal(law.formula))
+            panel.plot(span, [one.value for one in values], color="#31688e", label="law")
             if values[0].low is not None:
                 low, high = [one.low or np.nan for one in values], [one.high or np.nan for one in values]
-                panel.fill_between(span, low, high, color="#31688e", alpha=0.2, linewidth=0)
-            panel.set(xscale="log", yscale="log", xlabel=literal(axis), ylabel=literal(law.knob))
-            panel.legend(fontsize=letters(8))
+                panel.fill_between(span, low, high, color="#31688e", alpha=0.2, linewidth=0, label="95 % band")
+            log_axis(panel, literal(axis))
+            log_axis(panel, literal(law.knob), vertical=True)
+        panels[k][0].set_title(literal(law.formula), loc="left", fontsize=letters(8))  # wider than a panel, at times
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=letters(8))
     return figure
 
 

@@ -171,3 +171,16 @@ def test_without_two_slices_that_have_an_optimum_the_message_says_why() -> None:
     table = cells(frame)
     with pytest.raises(InputError, match=r"best lr is determined: it is at 0 of \d+; elsewhere:\n  - no interval"):
         batch_rule(table, features(table), "lr", "batch_tokens", resamples=20)
+
+
+@pytest.mark.heavy
+def test_the_legend_of_laws_lies_beside_the_panels_and_covers_no_run() -> None:
+    frame = runs(0.5).rename({"N": "params_non_embedding", "D": "tokens"})
+    axes, knobs = ("params_non_embedding", "tokens"), ("lr", "batch_tokens")
+    found = hyperlaw(frame, axes, knobs, resamples=5)
+    figure = law_lines(cell_table(frame, axes, knobs, "val_loss"), found)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["lowest run of a cell", "law", "95 % band"]
+    assert not any(legend.get_window_extent().overlaps(panel.bbox) for panel in figure.axes)
+    assert [panel.get_title(loc="left") for panel in figure.axes[::2]] == [law.formula for law in found.laws]
