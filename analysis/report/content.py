@@ -50,7 +50,7 @@ def family_cards(
         "loss": [*(shown if first is not None else shown[1:]), *_isoflop_cards(section, values, prefix)],
         "knobs": _kept(_knob_cards(section, values, prefix)),
         "runs": _kept([_curves(section, curves, f"{prefix}-curves")]),
-        "numbers": _kept([residuals_card(surface, f"{prefix}-residuals")]) if surface is not None else [],
+        "numbers": _kept([residuals_card(surface, section.by, f"{prefix}-residuals")]) if surface is not None else [],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sweeplaw.analysis.report.charts.numbers import people
 from sweeplaw.analysis.tables.families import D_COLUMN, N_COLUMNS, Axes
 from sweeplaw.analysis.tables.units import labelled
 
@@ -21,6 +22,30 @@ def axis_label(by: Axes, axis: Axis) -> str:
         unit = {**dict.fromkeys(N_COLUMNS, "parameters"), D_COLUMN: "training tokens"}.get(column, unit)
     label = f"{axis}, {unit}" if unit else axis
     return label if column in label else f"{label} ({column})"
+
+
+def noun(by: Axes, axis: Axis) -> str:
+    """Return what N or D counts, in the plural: ``parameters``, ``tokens``, or the column if it is one's own."""
+    column = by.n if axis == "N" else by.d
+    usual = {**dict.fromkeys([*N_COLUMNS, "N"], "parameters"), **dict.fromkeys([D_COLUMN, "D"], "tokens")}
+    return usual.get(column, column)
+
+
+def larger(by: Axes, axis: Axis) -> str:
+    """Return ``Larger models``, ``More data``, or ``Larger width`` of a column of one's own."""
+    word = noun(by, axis)
+    return {"parameters": "Larger models", "tokens": "More data"}.get(word, f"Larger {word}")
+
+
+def amount(by: Axes, axis: Axis, value: float) -> str:
+    """Return ``8 M parameters``, ``3 k tokens``, or ``width 8`` of a column of one's own."""
+    word = noun(by, axis)
+    return f"{people(value)} {word}" if word in ("parameters", "tokens") else f"{word} {people(value)}"
+
+
+def point(by: Axes, n: float, d: float) -> str:
+    """Return N and D of a run in words."""
+    return f"{amount(by, 'N', n)}, {amount(by, 'D', d)}"
 
 
 def loss_label(by: Axes, name: str = "") -> str:

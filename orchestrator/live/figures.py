@@ -55,7 +55,7 @@ def figures(found: Overview) -> Figures | None:
     for k, knob in enumerate(by.knobs[:MOST_KNOBS]):
         cards.append(sweep_card(family, by, knob, optima, f"knob{k}"))
         cards.append(optimum_card(by, knob, optima, None, f"best{k}"))
-    cards.append(residuals_card(surface, "residuals") if surface is not None else None)
+    cards.append(residuals_card(surface, by, "residuals") if surface is not None else None)
     cards.append(times_card(found.rows, "times"))
     first = axis_card(family, by, surface, {}, by.n, band, "n", open_)
     return Figures(law, first, [card for card in cards if card is not None])

@@ -17,7 +17,7 @@ from sweeplaw.analysis.report.charts.dots import dots_note, drawn_dots
 from sweeplaw.analysis.report.charts.numbers import people
 from sweeplaw.analysis.report.charts.scales import axis_over
 from sweeplaw.analysis.report.family import Family, drawn_lines
-from sweeplaw.analysis.report.labels import AXES, axis_label, loss_label
+from sweeplaw.analysis.report.labels import AXES, axis_label, larger, loss_label, noun
 from sweeplaw.analysis.report.panels.loss import HEIGHTS, Band, band_ends
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.tables.families import Axes
@@ -89,12 +89,11 @@ def axis_card(
         f" {lines_left:,} more {'line is' if lines_left == 1 else 'lines are'} in report.json." if lines_left else ""
     )
     open_note = " Hollow: not complete, in no law." if open_cells else ""
-    noun = {"N": "parameters", "D": "tokens"}
-    title = {"N": "Larger models", "D": "More data"}[name] + f": the loss {_trend(best)}"
     return card(
         key,
-        title,
-        f"A line for each {other} ({noun[other]} at its end). Solid: the law of N and D; dashed: the line's own law.",
+        f"{larger(by, name)}: the loss {_trend(best)}",
+        f"A line for each {other} ({noun(by, other)} at its end). "
+        "Solid: the law of N and D; dashed: the line's own law.",
         draw,
         f"{counted(best.height, 'point')}; whiskers: two standard errors over seeds; "
         f"shaded: 95 % band beyond the runs.{dots_note(best.height)}{hidden}{open_note}",

@@ -16,6 +16,7 @@ from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis
 from sweeplaw.analysis.report.family import Family
+from sweeplaw.analysis.report.labels import amount, noun
 from sweeplaw.analysis.report.panels.knobs import cell_key, knob_axis
 from sweeplaw.analysis.report.panels.shades import EXCESSES, heat
 from sweeplaw.analysis.tables.families import Axes
@@ -49,11 +50,7 @@ def bowls_card(
     for n, d in shown:
         own = rows.filter(pl.col(by.n) == n, pl.col(by.d) == d)
         said = [law_value(laws.get(name), {by.n: n, by.d: d}) for name in (across, up)]
-        maps.append(
-            _map(
-                own, (across, up), (x, y), found[n, d], said, f"<b>{people(n)}</b> · {people(d)} tokens", cell_key(n, d)
-            )
-        )
+        maps.append(_map(own, (across, up), (x, y), found[n, d], said, _named(by, n, d), cell_key(n, d)))
         misses.append(_cost(found[n, d], {across: said[0], up: said[1]}))
     known = sorted(miss for miss in misses if miss is not None)
     title = (
@@ -90,6 +87,12 @@ def _cost(one: CellOptimum, at: Mapping[str, float | None]) -> float | None:
     if one.quadratic is None or len(known) != len(at) or len(known) != len(one.fitted_knobs):
         return None
     return float(np.expm1(one.quadratic.excess(np.log(known))))
+
+
+def _named(by: Axes, n: float, d: float) -> str:
+    """Return the heading of a map, as HTML."""
+    size = people(n) if noun(by, "N") == "parameters" else amount(by, "N", n)
+    return f"<b>{escape(size)}</b> · {escape(amount(by, 'D', d))}"
 
 
 def _map(

@@ -12,7 +12,7 @@ from sweeplaw.analysis.report.charts.chart import Chart, text_width
 from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import estimate, flops, people, percent, power_of_ten
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
-from sweeplaw.analysis.report.labels import axis_label, loss_label
+from sweeplaw.analysis.report.labels import amount, axis_label, loss_label
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.scaling.approach import Approach
 from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurve, IsoflopCurves
@@ -45,7 +45,7 @@ def curves_card(found: IsoflopCurves, by: Axes, key: str) -> Card:
             right=text_width(labels),
         )
         for rank, one in enumerate(shown):
-            _draw_curve(chart, one, rank, len(shown), labels[rank])
+            _draw_curve(chart, one, rank, len(shown), labels[rank], by)
         return chart.svg()
 
     return card(
@@ -127,13 +127,13 @@ def _loss_axis(shown: Sequence[IsoflopCurve], title: str) -> Axis:
     return axis_over([low, high + ROOM * (high - low or abs(low) * 0.05)], title)
 
 
-def _draw_curve(chart: Chart, one: IsoflopCurve, rank: int, count: int, label: str) -> None:
+def _draw_curve(chart: Chart, one: IsoflopCurve, rank: int, count: int, label: str, by: Axes) -> None:
     key = f"c{one.budget.flops:.6g}"
     order = np.argsort(one.params, kind="stable")
     for k in order[np.unique(np.linspace(0, len(order) - 1, min(len(order), MOST_DOTS)).round().astype(int))]:
         css = f"pt {fill(rank, count)}" if one.used[k] else f"hollow {stroke(rank, count)}"
         far = "" if one.used[k] else ", outside the window"
-        text = f"{label} FLOPs, {people(one.params[k])} parameters: loss {one.losses[k]:.4f}{far}"
+        text = f"{label} FLOPs, {amount(by, 'N', one.params[k])}: loss {one.losses[k]:.4f}{far}"
         chart.dot(float(one.params[k]), float(one.losses[k]), css, text, key, 3.5 if one.used[k] else 2.5)
     if one.parabola is not None:
         sizes = one.params[one.used]

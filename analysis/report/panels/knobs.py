@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from sweeplaw.analysis.report.charts.dots import MOST_DOTS, dots_note, drawn_dot
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
-from sweeplaw.analysis.report.labels import axis_label
+from sweeplaw.analysis.report.labels import axis_label, larger, noun, point
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.cell_settings import KnobOptimum
@@ -64,7 +64,7 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
             rank, cell = shown.index(float(n) * d), cell_key(n, d)
             chart.line(own[knob].to_list(), own["excess"].to_list(), f"cur {stroke(rank, len(shown))}", cell)
             for value, excess, loss in own.select(knob, "excess", "loss").iter_rows():
-                text = f"{people(n)} parameters, {people(d)} tokens, {knob} {level(value)}: loss {loss:.4f}"
+                text = f"{point(by, n, d)}, {knob} {level(value)}: loss {loss:.4f}"
                 chart.dot(value, excess, f"pt {fill(rank, len(shown))}", text, cell, 3)
         return chart.svg()
 
@@ -145,7 +145,7 @@ def optimum_card(
     return card(
         key,
         _finding(knob, along, by, law, [k for _, k in cells]),
-        f"Colour: {'tokens' if other == by.d else 'parameters'}, dark few, light many."
+        f"Colour: {noun(by, 'D' if other == by.d else 'N')}, dark few, light many."
         + (" Lines: the law; shaded: its 95 % band." if law else ""),
         draw,
         f"{counted(len(cells), 'cell')}. Diamonds: fitted optimum with its 95 % interval; hollow: best value tried."
@@ -171,7 +171,7 @@ def _left_out(cells: int, knob: str) -> str:
 
 def _draw_cell(chart: Chart, one: CellOptimum, k: KnobOptimum, along: str, rank: int, count: int, by: Axes) -> None:
     x, cell = one.cell[along], cell_key(one.cell[by.n], one.cell[by.d])
-    text = f"{people(one.cell[by.n])} parameters, {people(one.cell[by.d])} tokens: "
+    text = f"{point(by, one.cell[by.n], one.cell[by.d])}: "
     if k.fitted is not None and one.supported:
         chart.whisker(x, k.low, k.high, f"wh {stroke(rank, count)}")
         text += f"optimum {people(k.fitted)}, best tried {level(k.best)}"
@@ -210,15 +210,15 @@ def _draw_law(
 
 def _finding(knob: str, along: str, by: Axes, law: Mapping[str, Any] | None, optima: Sequence[KnobOptimum]) -> str:
     exponent = law["exponents"].get(along) if law else None
-    name = "N" if along == by.n else "D"
+    name: Literal["N", "D"] = "N" if along == by.n else "D"
     if law is None or exponent is None:
         return _tried(knob, optima)
     ends = (law.get("exponent_intervals") or {}).get(along)
     if ends and ends[0] is not None and ends[0] <= 0 <= ends[1]:
         return f"No trend of the best {knob} with {name} is shown"
-    what = "larger models" if name == "N" else "more data"
-    wants = f"{what.capitalize()} want {'lower' if exponent < 0 else 'higher'} {knob}"
-    return f"{wants}: {name} to the power {people(exponent, 2)}"
+    want = "want" if noun(by, name) in ("parameters", "tokens") else "wants"
+    way = "lower" if exponent < 0 else "higher"
+    return f"{larger(by, name)} {want} {way} {knob}: {name} to the power {people(exponent, 2)}"
 
 
 def _tried(knob: str, optima: Sequence[KnobOptimum]) -> str:

@@ -20,7 +20,7 @@ from sweeplaw.analysis.report.charts.dots import dots_note, drawn_dots, most_eve
 from sweeplaw.analysis.report.charts.numbers import flops, people, power_of_ten
 from sweeplaw.analysis.report.charts.scales import axis_over
 from sweeplaw.analysis.report.family import MOST_LINES, Family
-from sweeplaw.analysis.report.labels import loss_label
+from sweeplaw.analysis.report.labels import loss_label, point
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.scaling.validation import largest_rows
 from sweeplaw.analysis.tables.families import Axes
@@ -111,7 +111,7 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
         if found:
             _draw_frontier(chart, found, width)
         for row, c in dots:
-            _run(chart, c, row, sizes, (row["n"], row["d"]) in held)
+            _run(chart, c, row, sizes, by, (row["n"], row["d"]) in held)
         return chart.svg()
 
     reach = f"{flops(found.within)} FLOPs" if found else ""
@@ -159,9 +159,9 @@ def _draw_frontier(chart: Chart, found: Frontier, width: float) -> None:
         chart.level(found.within, "largest run")
 
 
-def _run(chart: Chart, compute: float, row: Mapping[str, Any], sizes: Sequence[float], held: bool) -> None:
+def _run(chart: Chart, compute: float, row: Mapping[str, Any], sizes: Sequence[float], by: Axes, held: bool) -> None:
     rank = int(np.argmin([abs(np.log(size / row["n"])) for size in sizes]))
-    text = f"{people(row['n'])} parameters, {people(row['d'])} tokens: loss {row['loss']:.4f}"
+    text = f"{point(by, row['n'], row['d'])}: loss {row['loss']:.4f}"
     key = f"n{sizes[rank]:g}"
     chart.dot(compute, row["loss"], f"pt {fill(rank, len(sizes))}", text, key)
     if held:

@@ -9,14 +9,16 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart
 from sweeplaw.analysis.report.charts.dots import dots_note, drawn_dots
-from sweeplaw.analysis.report.charts.numbers import people, percent, power_of_ten
+from sweeplaw.analysis.report.charts.numbers import percent, power_of_ten
 from sweeplaw.analysis.report.charts.scales import axis_over
+from sweeplaw.analysis.report.labels import noun, point
 from sweeplaw.analysis.report.panels.loss import compute_of_rows
 from sweeplaw.analysis.report.panels.shades import fill
+from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.trials.quantities import counted
 
 
-def residuals_card(fit: Fit, key: str) -> Card | None:
+def residuals_card(fit: Fit, by: Axes, key: str) -> Card | None:
     """Return observed over predicted loss, less one, of every row against k N D; None for a law of other inputs."""
     if not is_surface(fit):
         return None
@@ -39,14 +41,14 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
         )
         chart.line([compute.min(), compute.max()], [0.0, 0.0], "zero")
         for c, miss, size, tokens in zip(compute[drawn], misses[drawn], n[drawn], d[drawn], strict=True):
-            text = f"{people(size)} parameters, {people(tokens)} tokens: {percent(miss)}"
+            text = f"{point(by, size, tokens)}: {percent(miss)}"
             chart.dot(c, miss, f"pt {fill(sizes[size], len(sizes))}", text, f"n{size:g}")
         return chart.svg()
 
     return card(
         key,
         f"Runs lie within {percent(reach)} of the law, {percent(usual)} as a rule",
-        "A dot is a run; colour: parameters, dark small, light large.",
+        f"A dot is a run; colour: {noun(by, 'N')}, dark small, light large.",
         draw,
         f"{counted(len(misses), 'run')}; as a rule: root mean square. A pattern along compute is an error "
         f"of the form.{dots_note(len(misses))}",

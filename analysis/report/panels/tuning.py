@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart
 from sweeplaw.analysis.report.charts.dots import most_even
-from sweeplaw.analysis.report.charts.numbers import people, percent
+from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.findings.best_of import LEAST_SETTINGS
+from sweeplaw.analysis.report.labels import point
 from sweeplaw.analysis.report.panels.knobs import HEIGHT, MOST_CELLS, TOP, cell_key
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.tables.families import Axes
@@ -94,4 +95,4 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _cell(place: PlaceDrawn, by: Axes) -> str:
-    return f"{people(place.at[by.n])} parameters, {people(place.at[by.d])} tokens"
+    return point(by, place.at[by.n], place.at[by.d])

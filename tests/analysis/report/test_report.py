@@ -217,6 +217,21 @@ def test_a_batch_in_sequences_and_in_tokens_is_one_knob(tmp_path):
 
 
 @pytest.mark.heavy
+def test_columns_of_ones_own_are_called_by_their_names_everywhere(tmp_path):
+    rows = [
+        {"width": n, "samples": d, "lr": lr, "bs": bs, "mse": 0.1 + 2 / n**0.8 + 5 / d**0.6 + (lr - 0.1) ** 2 / bs}
+        for n, d, lr, bs in product((8, 16, 32), (100, 300, 1000), (0.05, 0.1, 0.2), (1, 2, 4))
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "runs.csv")
+    made = report.make(tmp_path / "runs.csv", x={"N": "width", "D": "samples"}, loss="mse")
+    html = report_page.page(made, report.report_values(made))
+    for said in ("width 8, samples 1 k", "Larger width", "Larger samples", "colour: width", "(samples at its end)"):
+        assert said in html.replace("\N{NO-BREAK SPACE}", " ")
+    for said in ("parameters, ", " tokens:", "Larger models", "More data"):
+        assert said not in html
+
+
+@pytest.mark.heavy
 def test_cells_with_one_setting_are_counted_below_the_optima_of_the_others(tmp_path):
     grid = [(n, d, lr) for n in (1e7, 1e8) for d in (1e9, 1e10) for lr in (3e-4, 1e-3, 3e-3)]
     rows = [

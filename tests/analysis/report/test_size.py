@@ -12,8 +12,10 @@ from sweeplaw.analysis.report import page, report
 from sweeplaw.analysis.report.charts.dots import MOST_DOTS
 from sweeplaw.analysis.report.family_laws import MOST_LAWS
 from sweeplaw.analysis.report.panels.residuals import residuals_card
+from sweeplaw.analysis.tables.families import Axes
 
 pytestmark = pytest.mark.heavy
+BY = Axes("N", "D", "loss", (), ())
 
 
 def test_residuals_of_many_runs_are_thinned_evenly_over_compute_and_the_caption_says_so() -> None:
@@ -23,7 +25,7 @@ def test_residuals_of_many_runs_are_thinned_evenly_over_compute_and_the_caption_
     loss = (1.7 + 406 / n**0.34 + 411 / d**0.28) * np.exp(0.002 * random.standard_normal(len(n)))
     rows = pl.DataFrame({"N": n, "D": d, "loss": loss})
     fit = analysis.fit(rows, "additive", x={"N": "N", "D": "D"}, y="loss", all_rows=True)
-    card = residuals_card(fit, "k")
+    card = residuals_card(fit, BY, "k")
     assert card is not None
     assert card.sheet is not None
     assert card.drawings[0].count("<circle") == len(card.sheet.rows) == MOST_DOTS < len(n)
@@ -31,7 +33,7 @@ def test_residuals_of_many_runs_are_thinned_evenly_over_compute_and_the_caption_
     compute = [row[2] for row in card.sheet.rows]
     assert {min(compute), max(compute)} == {6 * n.min() * d.min(), 6 * n.max() * d.max()}
     few = analysis.fit(rows[::200], "additive", x={"N": "N", "D": "D"}, y="loss", all_rows=True)
-    small = residuals_card(few, "k")
+    small = residuals_card(few, BY, "k")
     assert small is not None
     assert "drawn" not in small.caption
 

@@ -20,8 +20,8 @@ BY = Axes("size", "tokens", "loss", (), ("lr",))
 @pytest.mark.parametrize(
     ("along", "exponent", "interval", "finding"),
     [
-        ("size", -0.3, (-0.4, -0.2), "Larger models want lower lr: N to the power −0.3"),
-        ("size", 0.25, (0.1, 0.4), "Larger models want higher lr: N to the power 0.25"),
+        ("size", -0.3, (-0.4, -0.2), "Larger size wants lower lr: N to the power −0.3"),
+        ("size", 0.25, (0.1, 0.4), "Larger size wants higher lr: N to the power 0.25"),
         ("tokens", -0.3, None, "More data want lower lr: D to the power −0.3"),
         ("tokens", 0.3, (None, None), "More data want higher lr: D to the power 0.3"),
         ("tokens", 0.3, (-0.1, 0.7), "No trend of the best lr with D is shown"),
@@ -78,7 +78,7 @@ def test_the_best_values_are_shown_against_the_axis_that_the_law_depends_on_most
     card = optimum_card(BY, "lr", optima, law, "k")
     assert card is not None
     assert card.title == "More data want lower lr: D to the power −0.4"
-    assert card.subtitle == "Colour: parameters, dark few, light many. Lines: the law; shaded: its 95 % band."
+    assert card.subtitle == "Colour: size, dark few, light many. Lines: the law; shaded: its 95 % band."
     assert card.caption == (
         "3 cells. Diamonds: fitted optimum with its 95 % interval; hollow: best value tried. "
         "In 1 of 3 the best value is the lowest or highest tried."
@@ -123,7 +123,7 @@ def test_losses_are_shown_above_the_best_of_their_cell() -> None:
     assert card.sheet.heads == ("size", "tokens", "lr", "loss", "excess")
     excess = [row[-1] for row in card.sheet.rows]
     assert excess == pytest.approx([0.1, 0.0, 1.0, 0.1, 0.0, 0.05])
-    assert "1 M parameters, 100 M tokens, lr 0.1: loss 3.0000" in card.drawings[0].replace("\N{NO-BREAK SPACE}", " ")
+    assert "size 1 M, 100 M tokens, lr 0.1: loss 3.0000" in card.drawings[0].replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_what_does_not_vary_within_a_cell_is_no_sweep() -> None:
