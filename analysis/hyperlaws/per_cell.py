@@ -22,6 +22,7 @@ from sweeplaw.trials.progress import ProgressCallback, no_progress
 Array = NDArray[np.float64]
 
 REASONS = 3  # shown in an error; `optima` has the verdict of every cell
+LEAST_ERROR = 1e-9  # of a log optimum: the weights of a table without noise then stay finite
 STANDARD_NORMAL_WIDTH = 3.92  # 95 % interval in standard errors
 
 
@@ -69,7 +70,8 @@ def per_cell(table: CellTable, features: Features, found: Sequence[CellOptimum])
         for k, name in enumerate(table.knobs):
             knob = cell.knob(name)
             if knob.fitted and knob.low and knob.high:
-                center[i, k], error[i, k] = np.log(knob.fitted), np.log(knob.high / knob.low) / STANDARD_NORMAL_WIDTH
+                center[i, k] = np.log(knob.fitted)
+                error[i, k] = max(np.log(knob.high / knob.low) / STANDARD_NORMAL_WIDTH, LEAST_ERROR)
         used[table.rows_of(i)] = table.excess[table.rows_of(i)] < (cell.window or 0.0)
     supported = int(np.isfinite(center[:, 0]).sum())
     needed = int(features.allowed.sum(axis=1).max()) + 1

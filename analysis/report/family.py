@@ -53,10 +53,10 @@ def drawn_lines(family: Family, held: str) -> list[Any]:
 def families(trials: pl.DataFrame, by: Axes) -> list[Family]:
     """Return the families in the order of their values. Rows without N, D or a positive finite loss are in none.
 
-    Nor are those whose N or D is too large to calculate with.
+    Nor are those whose N or D is no size: zero, negative, or too large or small to calculate with.
     """
     usable = trials.drop_nulls([by.n, by.d, by.loss]).filter(pl.col(by.loss).is_finite() & (pl.col(by.loss) > 0))
-    usable = usable.filter(pl.col(name).cast(pl.Float64).abs() <= LARGEST for name in (by.n, by.d))
+    usable = usable.filter(pl.col(name).cast(pl.Float64).is_between(1 / LARGEST, LARGEST) for name in (by.n, by.d))
     return [_family(values, part, by) for values, part in split(usable, by.families)]
 
 

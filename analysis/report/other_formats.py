@@ -61,6 +61,14 @@ def _converter() -> MarkdownConverter:
             text = text.replace("&", "&amp;").replace("<", "&lt;")
             return re.sub(r"([\\`*\[|])", r"\\\1", text)
 
+        def convert_img(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+            alt = self.escape(str(el.get("alt") or ""), parent_tags).replace("]", r"\]")
+            return f"![{alt}]({el['src']})"
+
+        def convert_pre(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+            fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
+            return f"\n\n{fence}\n{text}\n{fence}\n\n"
+
     return Converter(heading_style="atx", sup_symbol="<sup>")
 
 

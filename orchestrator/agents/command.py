@@ -13,15 +13,28 @@ from typing import Any
 
 import anyio
 
-from sweeplaw.trials.errors import DAMAGED, InputError
+from sweeplaw.trials.errors import DAMAGED, InputError, shown
 
 LONGEST = 20_000  # characters of a message
+LONGEST_WORD = 100_000  # bytes of what is asked; Linux passes 128 KiB to a process
+SECONDS = 600.0  # that an answer may take
 
 
 async def answered(name: str, *words: str) -> Any:
-    """Return what the command of this name answers with ``--json``, and the damage that it names. Raise InputError."""
+    """Return what the command of this name answers with ``--json``, and the damage that it names. Raise InputError.
+
+    A command that takes longer than `SECONDS` is ended.
+    """
+    for word in words:
+        if "\0" in word or len(word.encode(errors="replace")) > LONGEST_WORD:
+            raise InputError(
+                f"{shown(word)} (accepted: at most {LONGEST_WORD:,} bytes of text, none of which is zero)", where=name
+            )
     command = [sys.executable, "-m", "sweeplaw", name, "--json", *words]
-    done = await anyio.run_process(command, check=False, stdin=subprocess.DEVNULL)  # stdin is the protocol's
+    with anyio.move_on_after(SECONDS) as limit:
+        done = await anyio.run_process(command, check=False, stdin=subprocess.DEVNULL)  # stdin is the protocol's
+    if limit.cancelled_caught:
+        raise InputError(f"no answer within {SECONDS:g} seconds", where=name)
     said = done.stderr.decode(errors="replace")[:LONGEST].strip()
     try:
         if done.returncode not in (0, DAMAGED):

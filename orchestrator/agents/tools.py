@@ -49,7 +49,9 @@ class StoreTools:
             str, Field(description="A law, such as additive or power, or a formula: E + A/N**a")
         ] = "additive",
         where: Where = "",
-        compute: Annotated[tuple[float, ...], Field(description="Budgets in FLOPs to divide into N and D.")] = (),
+        compute: Annotated[
+            tuple[float, ...], Field(max_length=100, description="Budgets in FLOPs to divide into N and D.")
+        ] = (),
     ) -> Answer:
         """Fit a scaling law: parameters with 95 % intervals, and the verdicts that say whether they may be used.
 

@@ -42,6 +42,8 @@ class Line:
 
 def moved_together(runs: pl.DataFrame) -> Line | None:
     """Return the line on which N and D of ``runs`` lie; None if they vary apart, or one of them does not vary."""
+    if not all(runs[name].dtype.is_numeric() for name in ("N", "D")):
+        return None
     both = runs.select(pl.col("N", "D").cast(pl.Float64)).drop_nulls()
     positive = both.filter(pl.all_horizontal(pl.all() > 0, pl.all().is_finite()))
     logs = np.log(positive.unique().to_numpy())

@@ -76,6 +76,8 @@ def next_(
         write_sweep(text, out)
     elif json:
         emit_json({"source": source, "plans": [{"family": name, **one.to_dict()} for name, one in numbered]})
+    elif not advice.plans:
+        typer.echo("No completed trial has N, D and a positive finite loss: there is nothing to advise on.")
     else:
         _print(numbered, several=len(advice.plans) > 1)
     report_damage(advice.tables.faults)

@@ -161,6 +161,12 @@ def test_the_window_is_wide_beside_the_noise_and_the_intervals_hold() -> None:
     assert any("within 6 %" in note for note in quieter.notes)
 
 
+@pytest.mark.heavy
+def test_the_optima_of_cells_without_noise_have_finite_weights() -> None:
+    law = hyperlaw(coarse(0.002, 0.0), ("N", "D"), ("lr",), "cells")
+    assert [one.value for one in law.law("lr").exponents.values()] == pytest.approx([-0.2, 0.0], abs=1e-6)
+
+
 def test_a_setting_alone_in_its_cell_is_left_out_and_counted() -> None:
     alone = pl.DataFrame({"N": [7e3, 9e3], "D": [4e5, 4e5], "lr": [0.02, 0.5], "val_loss": [1.0, 1.1]})
     with_them = hyperlaw(pl.concat([noisy(0.002), alone]), ("N", "D"), ("lr",), resamples=50)

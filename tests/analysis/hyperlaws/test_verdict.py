@@ -156,6 +156,10 @@ def test_sizes_that_are_no_number_are_on_no_line_and_hide_none() -> None:
     assert moved_together(pl.concat([line, odd])) == moved_together(line) is not None
 
 
+def test_sizes_that_are_text_are_on_no_line() -> None:
+    assert moved_together(pl.DataFrame({"N": ["small", "large"], "D": [2e8, 2e9]})) is None
+
+
 def decays(levels: tuple[float, ...], best_decay: float) -> pl.DataFrame:
     """Return `runs` at each weight decay, whose best one is the same in every cell."""
     frame, rng = runs(), np.random.default_rng(1)

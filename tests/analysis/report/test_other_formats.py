@@ -94,6 +94,19 @@ def test_what_a_sweep_says_of_itself_is_text_in_markdown_and_latex(html: str) ->
     assert "\\input" not in other_formats.latex_tables(html)
 
 
+def test_a_message_and_an_alternative_text_cannot_leave_their_place_in_markdown() -> None:
+    page = (
+        "<main><pre>before\n```\n<img src='https://far.example/x.png'>\n`````\nafter</pre>"
+        '<p><img src="near.svg" alt="a](https://far.example/y.png) ![b"></p></main>'
+    ).replace("<img src='https", "&lt;img src='https")
+    text, _ = other_formats.markdown(page)
+    again = BeautifulSoup(RENDERER.render(text), "html.parser")
+    assert [one.get("src") for one in again.find_all("img")] == ["near.svg"]
+    assert not again.find_all("a")
+    (code,) = again.find_all("pre")
+    assert "`````\nafter" in code.get_text()
+
+
 @pytest.mark.heavy
 def test_latex_has_every_table_with_as_many_cells_in_each_row(html: str) -> None:
     text = other_formats.latex_tables(html)

@@ -231,6 +231,13 @@ def test_columns_of_ones_own_are_called_by_their_names_everywhere(tmp_path):
         assert said not in html
 
 
+@pytest.mark.parametrize("sizes", [(0.0, 1.0, 2.0, 4.0), (-1.0, -2.0, -4.0, -8.0), (1e-60, 1.0, 2.0, 4.0)])
+def test_runs_of_no_size_are_in_no_family(sizes):
+    rows = [{"n": n, "d": d, "loss": 2 + 1 / d} for n in sizes for d in (1.0, 2.0, 4.0)]
+    found = families(pl.DataFrame(rows), Axes("n", "d", "loss", (), ()))
+    assert sorted({n for one in found for n in one.best["n"]}) == [n for n in sizes if n >= 1]
+
+
 @pytest.mark.heavy
 def test_cells_with_one_setting_are_counted_below_the_optima_of_the_others(tmp_path):
     grid = [(n, d, lr) for n in (1e7, 1e8) for d in (1e9, 1e10) for lr in (3e-4, 1e-3, 3e-3)]

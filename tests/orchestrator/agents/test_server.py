@@ -18,8 +18,10 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 import sweeplaw as sl
+from sweeplaw.orchestrator.agents import command as command_module
 from sweeplaw.orchestrator.cli.programs.mcp import mcp
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.trials.errors import InputError
 
 pytestmark = [pytest.mark.process, pytest.mark.heavy]
 
@@ -135,12 +137,21 @@ def test_what_is_wrong_is_an_error_of_the_tool_and_the_server_goes_on(store: Pat
         assert "accepted: " in await refused(client, "report", section="nonsense")
         assert "limit" in await refused(client, "query", sql="SELECT 1", limit=0)
         assert "greater than 0" in await refused(client, "suggest", params=-1, tokens=1)
+        assert "at most 100 items" in await refused(client, "fit", compute=[1e20] * 101)
+        for text in ("SELECT 1\0", f"SELECT '{'x' * 200_000}'"):
+            assert "at most 100,000 bytes of text, none of which is zero" in await refused(client, "query", sql=text)
         assert "hidden" not in await refused(client, "query", sql=f"SELECT * FROM read_csv('{secret}')")
         await refused(client, "query", sql="--out=stolen.csv")  # which is SQL, and no option
         assert not Path("stolen.csv").exists()
         assert (await asked(client, "query", sql="SELECT COUNT(*) AS n FROM trials"))["answer"] == [{"n": 80}]
 
     talk(store, conversation)
+
+
+def test_a_command_that_takes_too_long_is_ended(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_module, "SECONDS", 0.1)
+    with pytest.raises(InputError, match=r"status: no answer within 0\.1 seconds"):
+        anyio.run(command_module.answered, "status", "--", str(store))
 
 
 def test_a_store_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
