@@ -10,6 +10,7 @@ from typing import Any
 
 from sweeplaw.analysis.fitting.display.fit_card import status_in_words
 from sweeplaw.analysis.report.charts.numbers import estimate, fixed, flops, people, percent
+from sweeplaw.analysis.tables.roles.guessed import KNOBS
 from sweeplaw.trials.quantities import counted
 
 Values = Mapping[str, Any]
@@ -252,7 +253,7 @@ def repeated(notes: Sequence[str]) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """Return a text as a sentence; a first word that is the name of a column, as ``weight_decay``, stays as it is."""
+    """Return a text as a sentence; a first word that names a column, as ``weight_decay`` or ``lr``, stays as it is."""
     first = text.split(" ", 1)[0]
-    head = text[:1] if re.search(r"[_0-9./]", first) else text[:1].upper()
+    head = text[:1] if re.search(r"[_0-9./]", first) or first in KNOBS else text[:1].upper()
     return f"{head}{text[1:].rstrip('.')}."

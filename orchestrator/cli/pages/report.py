@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,9 +64,7 @@ def report(
     folder, name = (out if out is not None else Path(source)), "report"
     if folder.suffix == ".html" and not folder.is_dir():
         folder, name = folder.parent, folder.stem
-    if out is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    elif not folder.is_dir():
+    if out is None and not folder.is_dir():
         raise InputError(f"{source} is not a local folder, so the report needs --out FOLDER")
 
     def write_report(verify: bool) -> tuple[Report, Path, Path]:
@@ -77,7 +76,7 @@ def report(
             made = replace(made, running=tuple(_running(source)))
         return made, *write(made, folder, name)
 
-    with progress_bar("laws") as progress:
+    with _folder(folder), progress_bar("laws") as progress:
         made, html, data = unless_damaged(write_report)
     written = {"html": html, "json": data, **_other_formats(html, markdown, latex)}
     if json:
@@ -91,6 +90,20 @@ def report(
             typer.echo(f"{section.family.name}: {_law(section)}")
             print_notes(section.family.notes)
     report_damage(made.faults)
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make the folder first, since laws take long, and remove what of it is new if nothing was written."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for one in missing:
+            with suppress(OSError):  # it is not empty
+                one.rmdir()
+        raise
 
 
 def _other_formats(html: Path, markdown: bool, latex: bool) -> dict[str, Path]:

@@ -93,6 +93,7 @@ def test_a_law_that_fails_gives_way_to_the_best_setting_that_ran(changed: dict[s
 
 def test_a_sentence_begins_with_a_capital_unless_with_the_name_of_a_column() -> None:
     assert answer.sentence("no misfit found.") == "No misfit found."
+    assert answer.sentence("lr is zero in 3 runs") == "lr is zero in 3 runs."
     assert answer.sentence("weight_decay differs from N to n") == "weight_decay differs from N to n."
 
 

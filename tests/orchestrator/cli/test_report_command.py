@@ -69,6 +69,15 @@ def test_a_file_has_no_folder_for_its_report(tmp_path: Path) -> None:
     assert "is not a local folder, so the report needs --out FOLDER" in str(error)
 
 
+def test_a_report_that_is_refused_leaves_no_folder_and_takes_none_away(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("N,D,val_loss\n1,2,3\n")
+    assert isinstance(call(tmp_path / "runs.csv", "--out", str(tmp_path / "a" / "b")).exception, InputError)
+    assert [one.name for one in tmp_path.iterdir()] == ["runs.csv"]
+    (tmp_path / "mine").mkdir()
+    assert isinstance(call(tmp_path / "runs.csv", "--out", str(tmp_path / "mine")).exception, InputError)
+    assert (tmp_path / "mine").is_dir()
+
+
 @pytest.mark.parametrize("size", [("--width", "3"), ("--height", "3")])
 def test_a_figure_has_both_sizes_or_neither(size: tuple[str, str], tmp_path: Path) -> None:
     words = ["figure", "runs.csv", "loss_n", "--out", str(tmp_path / "x.svg"), *size]
