@@ -43,7 +43,8 @@ LEAST_SPREAD = 1e-12  # of a log knob; with one level in the window there is no 
 class Joint:
     """Rows within ``window`` of their cell's best, standardized; ``scale`` is the residual scale of the soft-L1.
 
-    A window wider than the first of WINDOWS is for grids too coarse to have a minimum in it; `notes` say so.
+    A window wider than the first of WINDOWS is for grids too coarse, or runs too noisy, for a minimum in that; `notes`
+    say so.
     ``design`` (n, p): the terms of H, then each knob's features; ``shift``, ``spread`` (knobs,): of the
     standardization; ``weights`` (n,): of the full fit, from which resamples start.
     """

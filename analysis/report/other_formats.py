@@ -66,7 +66,7 @@ def _converter() -> MarkdownConverter:
             return f"![{alt}]({el['src']})"
 
         def convert_pre(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-            fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
+            fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
             return f"\n\n{fence}\n{text}\n{fence}\n\n"
 
     return Converter(heading_style="atx", sup_symbol="<sup>")

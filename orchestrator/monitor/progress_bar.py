@@ -20,10 +20,8 @@ from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
 PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
-SETTLED_SHARE, SETTLED_SECONDS = (
-    0.05,
-    60.0,
-)  # of the work, and of time: before either, workers starting distort the rate
+SETTLED_SHARE = 0.05  # of the work; before it, and before a minute, the start of the workers distorts the rate
+SETTLED_SECONDS = 60.0
 BAR_WIDTH = 80  # columns of the narrowest terminal with a bar
 
 

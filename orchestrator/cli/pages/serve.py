@@ -57,7 +57,7 @@ def serve(
             served, log_level="error", access_log=False, lifespan="off", server_header=False, ws="none",
             timeout_graceful_shutdown=5,
         )  # fmt: skip
-        logging.getLogger("uvicorn.error").addFilter(_is_told)
+        logging.getLogger("uvicorn.error").addFilter(_not_given_up)
         server = uvicorn.Server(settings)
         live.closing = lambda: server.should_exit
         os.nice(LOWER)
@@ -69,7 +69,7 @@ def serve(
         server.run(sockets=[listening])
 
 
-def _is_told(record: logging.LogRecord) -> bool:
+def _not_given_up(record: logging.LogRecord) -> bool:
     """Return whether the server says this: not that requests were given up because it ends."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.cli.pages.serve import _is_told
+from sweeplaw.orchestrator.cli.pages.serve import _not_given_up
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from tests.conftest import make_record
@@ -92,7 +92,11 @@ def test_requests_given_up_at_the_end_are_no_news_and_other_errors_are() -> None
         told = None if error is None else (type(error), error, None)
         return logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application", (), told)
 
-    assert [_is_told(record(error)) for error in (asyncio.CancelledError(), ValueError(), None)] == [False, True, True]
+    assert [_not_given_up(record(error)) for error in (asyncio.CancelledError(), ValueError(), None)] == [
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.process
