@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import io
+import os
 import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sweeplaw.orchestrator.cli.shared.signals import SHOW_CURSOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +79,9 @@ def _draw(look: Callable[[int | None], Group], seconds: float) -> None:
     console = Console(file=getattr(sys.stdout, "drawing", None))
 
     def end(number: int, _: object) -> None:
-        """End by this signal, with the cursor that drawing hides."""
-        console.show_cursor(True)
+        """End by this signal, with the cursor that drawing hides, also in the middle of a write to this terminal."""
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), SHOW_CURSOR)
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SAME_SECONDS = 0.2  # two signals this close are one request: `timeout` sends its own to the process and to its group
 MARGIN_SECONDS = 60  # beyond the workers' grace period, for a launch to end by itself
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 
 
 class StoppedBySignal(KeyboardInterrupt):
@@ -120,5 +120,5 @@ os.register_at_fork(after_in_child=_end_by_default)
 def _leave(number: int) -> None:
     """End this process now. What was recorded is durable, and the cleanup process ends a private Ray."""
     with contextlib.suppress(OSError):
-        os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"\nsweeplaw: ended at once\n")
+        os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"\nsweeplaw: ended at once\n")
     os._exit(exit_code(number))

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -228,6 +228,9 @@ def test_a_store_whose_marker_is_broken_is_no_store(
     assert done.stdout == ""
 
 
+WIDE = {"COLUMNS": "200", "LINES": "60", "TERM": "xterm"}
+
+
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_on_a_terminal_a_broken_store_is_drawn_until_a_signal_which_leaves_the_cursor(
@@ -235,23 +238,62 @@ def test_on_a_terminal_a_broken_store_is_drawn_until_a_signal_which_leaves_the_c
 ) -> None:
     (part,) = (written / "trials").glob("*.parquet")
     fifo(part)
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "sweeplaw", "watch", str(written), "0.1"]
-    wide = {**os.environ, "COLUMNS": "200", "LINES": "60", "TERM": "xterm"}
-    watch = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=wide)
-    os.close(theirs)
-    drawn = b""
-    try:
+    with on_terminal("-m", "sweeplaw", "watch", str(written), "0.1") as (watch, terminal):
+        drawn = b""
         while drawn.count(b"cannot be read: it is a FIFO") < 2:
-            drawn += os.read(ours, 4096)
+            drawn += os.read(terminal, 4096)
         watch.send_signal(number)
-        with contextlib.suppress(OSError):  # the end of its output
-            while more := os.read(ours, 4096):
-                drawn += more
+        drawn += rest(terminal)
         assert watch.wait(timeout=60) == code
-        assert b"Traceback" not in drawn
-        assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
+    assert b"Traceback" not in drawn
+    assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
+
+
+SIGNAL_WHILE_IT_WRITES = """
+import signal, sys
+from sweeplaw.orchestrator.cli import main, streams
+written = streams.Stream.write
+def write(self, data):
+    if b"cannot be read" in bytes(data):
+        signal.raise_signal(signal.SIGTERM)
+    return written(self, data)
+streams.Stream.write = write
+sys.argv = ["sweeplaw", "watch", sys.argv[1], "0.1"]
+main()
+"""
+
+
+@pytest.mark.process
+def test_a_signal_in_the_middle_of_a_write_ends_it_too(written: Path) -> None:
+    """A stream that is being written cannot be written by the signal's handler."""
+    (part,) = (written / "trials").glob("*.parquet")
+    fifo(part)
+    with on_terminal("-c", SIGNAL_WHILE_IT_WRITES, str(written)) as (watch, terminal):
+        drawn = rest(terminal)
+        assert watch.wait(timeout=60) == -signal.SIGTERM, drawn
+    assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
+
+
+@contextlib.contextmanager
+def on_terminal(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start Python with these words on a terminal of its own; yield the process and what reads the terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, *words], stdout=theirs, stderr=theirs, stdin=theirs, env={**os.environ, **WIDE}
+    )
+    os.close(theirs)
+    try:
+        yield process, ours
     finally:
-        watch.kill()
-        watch.wait(timeout=60)
+        process.kill()
+        process.wait(timeout=60)
         os.close(ours)
+
+
+def rest(terminal: int) -> bytes:
+    """Return what is written to this terminal until nothing has it open."""
+    drawn = b""
+    with contextlib.suppress(OSError):  # the end of its output
+        while more := os.read(terminal, 4096):
+            drawn += more
+    return drawn
