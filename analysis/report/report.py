@@ -5,7 +5,7 @@ Everything left out is counted, and unverified fits are marked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from sweeplaw.analysis.report.findings.transfer import one_setting
 from sweeplaw.analysis.report.findings.trials import failures, provenance, trial_values
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.report.next_section import family_optima, next_runs
-from sweeplaw.analysis.report.read import read_families, same_family
+from sweeplaw.analysis.report.read import FamiliesRead, read_families, same_family
 from sweeplaw.analysis.report.recipes.section import RecipesSection, recipes_section
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurves
@@ -115,16 +115,20 @@ def make(
     reported: str | None = None,
     compare: str | Path | None = None,
     verify: bool = False,
+    check: Callable[[FamiliesRead], None] | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Report:
     """Return the report of a store or a table file. Raise InputError if there is neither a trial nor a launch.
 
     ``loss`` and ``x``, which maps N and D, are columns or SQL expressions of columns; by default those of our own
     store. ``reported`` is the column of a loss on data that picked no setting, for what selection does to ``loss``.
-    ``compare`` is another source, whose runs are compared with equal ones. ``verify`` as for `load`. ``progress`` is
-    called after each law with (laws done, laws).
+    ``compare`` is another source, whose runs are compared with equal ones. ``verify`` as for `load`. ``check`` is
+    called with what was read, to refuse it before the laws. ``progress`` is called after each law with (laws done,
+    laws).
     """
     read = read_families(source, where=where, loss=loss, x=x, verify=verify, unfinished=True)
+    if check is not None:
+        check(read)
     whole, tables, everything, by, found = read.whole, read.tables, read.everything, read.by, read.families
     shown = found[:MAX_FAMILIES]
     if reported is not None:

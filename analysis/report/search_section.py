@@ -101,19 +101,26 @@ def search_sections(
     The table of a file has no state of the search, and its points are those of N and D: its path and the reasons are
     in the rows.
     """
-    needed = {"search_number", "sweep", "state", "trial_id"}
-    if not needed <= set(trials.columns) or not trials["search_number"].dtype.is_integer():
+    proposed = searched(trials)
+    if not proposed:
         return [], []
     faults: list[str] = []
     states = search_state.load(locate(str(source)), faults) if is_store(source) else {}
     latest = search_state.foremost(states)
     facts = {str(launch.get("sweep")): launch for launch in tables.launches}
-    rows = trials.drop_nulls(["search_number", "sweep"]).sort("search_number", "trial_id")
     sections = [
-        _section(str(sweep), own.to_dicts(), latest.get(str(sweep)), facts.get(str(sweep), {}), by)
-        for (sweep,), own in rows.group_by("sweep", maintain_order=True)
+        _section(sweep, own.to_dicts(), latest.get(sweep), facts.get(sweep, {}), by) for sweep, own in proposed.items()
     ]
     return sections, faults
+
+
+def searched(trials: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the trials that a search proposed, by their sweep and in the order of the proposals."""
+    needed = {"search_number", "sweep", "state", "trial_id"}
+    if not needed <= set(trials.columns) or not trials["search_number"].dtype.is_integer():
+        return {}
+    rows = trials.drop_nulls(["search_number", "sweep"]).sort("search_number", "trial_id")
+    return {str(sweep): own for (sweep,), own in rows.group_by("sweep", maintain_order=True)}
 
 
 def _section(

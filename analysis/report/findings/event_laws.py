@@ -62,16 +62,25 @@ def event_laws(everything: pl.DataFrame, by: Axes, launches: Launches) -> tuple[
     Its inputs are the axes of the launched sweeps; of rows without a launch those that split them, were tuned, or are N
     and D. Empty if no trial measured an event.
     """
-    rows = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
-    workloads = rows["workload"].unique().to_list() if "workload" in rows.columns else []
-    numbers = [name for name in rows.columns if rows[name].dtype.is_numeric() or rows[name].dtype == pl.Null]
-    events = event_columns(numbers, workloads)
-    if not events or not rows.height:
+    rows, events = _completed(everything), measured_events(everything)
+    if not events:
         return ()
     varied = [name for name in _axes(rows, by, launches) if rows[name].n_unique() > 1]
     inputs = [name for name in varied if _is_size(rows[name])]
     split = [name for name in varied if name not in inputs]
     return tuple(one for time, censored in events.items() for one in _laws(rows, time, censored, inputs, split))
+
+
+def measured_events(everything: pl.DataFrame) -> dict[str, str]:
+    """Return the columns of the times to events of completed trials, each with that of its censored times."""
+    rows = _completed(everything)
+    workloads = rows["workload"].unique().to_list() if "workload" in rows.columns else []
+    numbers = [name for name in rows.columns if rows[name].dtype.is_numeric() or rows[name].dtype == pl.Null]
+    return event_columns(numbers, workloads) if rows.height else {}
+
+
+def _completed(everything: pl.DataFrame) -> pl.DataFrame:
+    return everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
 
 
 def _laws(

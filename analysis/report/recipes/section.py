@@ -60,17 +60,21 @@ class RecipesSection:
 
 def recipes_section(tables: Tables, loss: str = "val_loss") -> RecipesSection | None:
     """Return the section of a source with a standard recipe beside others, or with ensembles; None for any other."""
-    trials = tables.trials.collect()
-    names = next((trials[name].drop_nulls().unique() for name in NAMES if name in trials.columns), None)
-    recipes = names is not None and len(names) > 1 and STANDARD in names.cast(str).to_list()
-    ensembles = "ensemble_loss_3" in trials.columns and trials["ensemble_loss_3"].count() > 0
-    if not recipes and not ensembles:
+    if not has_recipes(tables):
         return None
     try:
         columns = {} if loss == "val_loss" else {"loss": loss}
         return RecipesSection(recipe_limits(tables, draws=DRAWS, columns=columns))
     except InputError as error:
         return RecipesSection(None, refused=error.sentence())
+
+
+def has_recipes(tables: Tables) -> bool:
+    """Return whether a source has a standard recipe beside others, or ensembles."""
+    trials = tables.trials.collect()
+    names = next((trials[name].drop_nulls().unique() for name in NAMES if name in trials.columns), None)
+    recipes = names is not None and len(names) > 1 and STANDARD in names.cast(str).to_list()
+    return recipes or ("ensemble_loss_3" in trials.columns and trials["ensemble_loss_3"].count() > 0)
 
 
 def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Retained] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def figure(
     Example: sweeplaw figure results/demo loss_n --out loss.pdf --width 3.3 --height 2.4
     """
     from sweeplaw.analysis.report.paper.named import file_style, write_figure
+    from sweeplaw.analysis.report.paper.possible import refuse_impossible
     from sweeplaw.analysis.report.report import Report, make
     from sweeplaw.analysis.tables.tables import unless_damaged
     from sweeplaw.trials.errors import InputError, require_positive
@@ -46,8 +48,10 @@ def figure(
         require_positive({"--width": size[0], "--height": size[1]})
     file_style(out, style)  # before the laws, which take a while
 
+    check = partial(refuse_impossible, name)
+
     def made(verify: bool) -> Report:
-        return make(source, where=where, loss=y, x=pairs(x, "--x"), verify=verify, progress=progress)
+        return make(source, where=where, loss=y, x=pairs(x, "--x"), verify=verify, check=check, progress=progress)
 
     with progress_bar("laws") as progress:
         report = unless_damaged(made)

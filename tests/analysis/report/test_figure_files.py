@@ -12,6 +12,8 @@ from matplotlib.text import Text
 from sweeplaw.analysis.report import report
 from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.report.paper.named import named_figures, write_figure
+from sweeplaw.analysis.report.paper.possible import possible_figures
+from sweeplaw.analysis.report.read import read_families
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
@@ -56,6 +58,8 @@ def test_every_figure_has_a_name_and_can_be_drawn(made: report.Report) -> None:
     drawn = {name: draw() for name, draw in named_figures(made).items()}
     assert list(drawn) == ["loss_n", "loss_d", "residuals", "knob_lr", "hyperlaw_lines", "curves", "one_setting"]
     assert all(figure.axes for figure in drawn.values())
+    known = possible_figures(read_families(made.source, where=None, loss="val_loss", x=None, verify=False))
+    assert set(drawn) <= set(known)
 
 
 def test_a_file_has_the_size_asked_for_and_embeds_its_fonts(made: report.Report, tmp_path: Path) -> None:

@@ -145,6 +145,15 @@ def test_a_home_that_is_no_folder_is_no_word_of_a_report(store: Path, tmp_path: 
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
+def test_a_figure_that_cannot_exist_is_refused_before_any_law(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeplaw.analysis.report.report.fit_laws", lambda *_: pytest.fail("a law was fitted"))
+    done = CliRunner().invoke(app, ["figure", str(store), "los_n", "--out", str(tmp_path / "x.svg")])
+    assert isinstance(done.exception, InputError)
+    assert "there is no figure 'los_n'; did you mean 'loss_n'?" in str(done.exception)
+
+
 @pytest.mark.process
 def test_a_fault_of_a_style_is_heard_where_words_of_the_home_are_not(store: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mplstyle").write_text("font.siz: 7\nlines.linewidth: thick\n")
