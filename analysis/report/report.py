@@ -129,6 +129,8 @@ def make(
     read = read_families(source, where=where, loss=loss, x=x, verify=verify, unfinished=True)
     if check is not None:
         check(read)
+    other = None if compare is None else load(compare, verify=verify)
+    against = None if other is None else _against(read.tables, other, loss, where)  # before the laws: it may be refused
     whole, tables, everything, by, found = read.whole, read.tables, read.everything, read.by, read.families
     shown = found[:MAX_FAMILIES]
     if reported is not None:
@@ -139,7 +141,6 @@ def make(
         for family, fitted in zip(shown, laws, strict=True)
     )
     forecasts = forecast_values(source, keep(whole, ("completed",), None))
-    other = None if compare is None else load(compare, verify=verify)
     searches, torn = search_sections(source, whole, everything, by)
     return Report(
         str(source),
@@ -153,11 +154,21 @@ def make(
         tuple(searches),
         tuple(torn),
         recipes_section(tables, loss),
-        None if other is None else compare_recipes(tables, other, y=loss, where=where)[0],
+        against,
         one_setting(shown, by),
         event_laws(everything, by, tables.launches),
         other_faults=other.faults if other else (),
     )
+
+
+def _against(tables: Tables, other: Tables, loss: str, where: str | None) -> RecipeComparison:
+    """Return the comparison with another source. Raise InputError that says which command has the options it names."""
+    try:
+        return compare_recipes(tables, other, y=loss, where=where)[0]
+    except InputError as error:
+        options = [one for one in ("--on", "--with") if one in error.render()]
+        hint = f"a report has no {' or '.join(options)}: `sweeplaw compare`, which takes the same two sources, has"
+        raise type(error)(error.faults, where=error.where, hints=[*error.hints, *([hint] if options else [])]) from None
 
 
 def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iterator[list[FittedSlice]]:

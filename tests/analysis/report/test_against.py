@@ -95,6 +95,25 @@ def test_another_source_without_equal_runs_is_refused(stores: tuple[str, str], t
     assert not (tmp_path / "report.html").exists()
 
 
+def test_options_of_another_command_are_said_to_be_its(
+    stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeplaw.analysis.report.report.fit_laws", lambda *_: pytest.fail("a law was fitted"))
+    (tmp_path / "other.csv").write_text("width,val_loss\n1,3\n1,3\n")
+    found = {"other.csv": "no knob is common to both", "far": "no params is common to both"}
+    made = plan(parse(SWEEP.format(name="s", decay=0.1).replace("1e7, 1e8, 1e9", "2e7")))
+    launch(made, Store.open(tmp_path / "far", create=True), profile.load("inline"))
+    for name, fault in found.items():
+        words = ["report", stores[0], "--compare", str(tmp_path / name), "--out", str(tmp_path / "out")]
+        error = CliRunner().invoke(app, words).exception
+        assert isinstance(error, InputError)
+        assert error.faults[0].startswith(fault)
+        option = {"other.csv": "--on", "far": "--with"}[name]
+        assert error.hints[-1] == (
+            f"a report has no {option}: `sweeplaw compare`, which takes the same two sources, has"
+        )
+
+
 def test_damage_in_the_other_source_is_said_and_ends_with_its_exit_code(
     stores: tuple[str, str], tmp_path: Path
 ) -> None:
