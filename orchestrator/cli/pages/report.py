@@ -28,7 +28,10 @@ def report(
     source: Annotated[str, typer.Argument(metavar="STORE", help="A store, or a CSV, Parquet or NDJSON file.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for report.html and report.json (default: STORE), or a page's own name, as A.html."),
+        typer.Option(
+            help="Folder for report.html and report.json (default: STORE, and runs.report.html beside runs.csv), or a "
+            "page's own name, as A.html."
+        ),
     ] = None,
     x: Annotated[
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
@@ -59,13 +62,8 @@ def report(
     from sweeplaw.analysis.report.page import why_empty, write
     from sweeplaw.analysis.report.report import make, report_values
     from sweeplaw.analysis.tables.tables import unless_damaged
-    from sweeplaw.trials.errors import InputError
 
-    folder, name = (out if out is not None else Path(source)), "report"
-    if folder.suffix == ".html" and not folder.is_dir():
-        folder, name = folder.parent, folder.stem
-    if out is None and not folder.is_dir():
-        raise InputError(f"{source} is not a local folder, so the report needs --out FOLDER")
+    folder, name = _place(source, out)
 
     def write_report(verify: bool) -> tuple[Report, Path, Path]:
         made = make(
@@ -90,6 +88,24 @@ def report(
             typer.echo(f"{section.family.name}: {_law(section)}")
             print_notes(section.family.notes)
     report_damage(made.faults)
+
+
+def _place(source: str, out: Path | None) -> tuple[Path, str]:
+    """Return the folder of the report, and the name of its files: beside a table that of the table before it.
+
+    Raise InputError for what is not on this machine, without ``out``.
+    """
+    from sweeplaw.trials.errors import InputError
+
+    if out is not None:
+        return (out.parent, out.stem) if out.suffix == ".html" and not out.is_dir() else (out, "report")
+    place = Path(source)
+    if place.is_file():
+        return place.parent, f"{place.stem}.report"
+    if not place.is_dir():
+        remote, neither = "is not on this machine, so the report needs --out FOLDER", "is neither a store nor a file"
+        raise InputError(f"{source} {remote if '://' in source else neither}")
+    return place, "report"
 
 
 @contextmanager

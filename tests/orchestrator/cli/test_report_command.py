@@ -62,11 +62,26 @@ def test_another_folder_is_made_for_it(store: Path, tmp_path: Path) -> None:
     assert {name: shown[name] for name in written} == written
 
 
-def test_a_file_has_no_folder_for_its_report(tmp_path: Path) -> None:
+def test_the_report_of_a_table_stands_beside_it(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("N,D,val_loss\n1,2,3\n")
-    error = call(tmp_path / "runs.csv").exception
+    done = call(tmp_path / "runs.csv", "--x", "N=N", "--x", "D=D")
+    assert done.exit_code == 0, done.exception
+    written = ["runs.report.html", "runs.report.json"]
+    assert done.stdout.splitlines()[:2] == [str(tmp_path / name) for name in written]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["runs.csv", *written]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("s3://bucket/runs", "s3://bucket/runs is not on this machine, so the report needs --out FOLDER"),
+        ("nowhere.csv", "nowhere.csv is neither a store nor a file"),
+    ],
+)
+def test_what_is_not_on_this_machine_has_no_folder_for_its_report(source: str, said: str) -> None:
+    error = call(source).exception
     assert isinstance(error, InputError)
-    assert "is not a local folder, so the report needs --out FOLDER" in str(error)
+    assert str(error) == said
 
 
 def test_a_report_that_is_refused_leaves_no_folder_and_takes_none_away(tmp_path: Path) -> None:
