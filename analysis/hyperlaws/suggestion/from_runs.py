@@ -18,6 +18,7 @@ from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw
 from sweeplaw.analysis.hyperlaws.suggestion.line import Line, moved_together
 from sweeplaw.analysis.hyperlaws.suggestion.suggest import complete, outside, require_supported, undetermined
 from sweeplaw.analysis.hyperlaws.suggestion.suggestion import SuggestedSetting, Suggestion
+from sweeplaw.analysis.tables.sql.expressions import not_numeric
 from sweeplaw.analysis.tuning.design import Untuned
 from sweeplaw.analysis.tuning.plateau import QUOTED
 from sweeplaw.analysis.tuning.settings import Launches, require_one_recipe
@@ -43,12 +44,16 @@ def suggest(
     present = [name for name in KNOBS if name in runs.columns and runs[name].dtype.is_numeric()]
     distinct = runs.group_by(AXES).agg(pl.col(present).n_unique())
     varied = [name for name in present if (distinct[name] > 1).any()]
+    texts = [fault for name in KNOBS if name in runs.columns and (fault := not_numeric(runs[name]))]
     if not varied:
-        raise InputError(f"the runs vary none of {', '.join(KNOBS)} within a cell of N and D")
+        numeric = [name for name in KNOBS if name in present or name not in runs.columns]
+        none = [f"the runs vary none of {', '.join(numeric)} within a cell of N and D"] if numeric else []
+        raise InputError([*texts, *none])
     line = moved_together(runs)
     cell = AXES if line is None else AXES[:1]
     require_one_recipe(runs, cell, varied, y, launches)
-    return from_runs(fit_tuned(runs, cell, varied, y, launches, **options), params, tokens, sequence, line)
+    found = fit_tuned(runs, cell, varied, y, launches, **options)
+    return from_runs(replace(found, notes=(*found.notes, *texts)), params, tokens, sequence, line)
 
 
 def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int, line: Line | None = None) -> Suggestion:

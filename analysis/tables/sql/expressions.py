@@ -144,6 +144,8 @@ def not_numeric(column: pl.Series, rows: pl.Series | None = None) -> str | None:
         return None
     if column.dtype != pl.String or not column.count():
         return f"{column.name!r} holds {column.dtype}; expected numbers"
+    if column.cast(pl.Float64, strict=False).count() == column.count():
+        return f"{column.name!r} holds numbers written as text, such as {column.drop_nulls()[0]!r}; expected numbers"
     odd = (column.is_not_null() & column.cast(pl.Float64, strict=False).is_null()).arg_true()
     shown = ", ".join(f"row {row + 1 if rows is None else rows[row]} holds {column[row]!r}" for row in odd.head(_SHOWN))
     more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""

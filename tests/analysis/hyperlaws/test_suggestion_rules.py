@@ -64,6 +64,28 @@ def test_what_the_runs_do_not_tell_is_refused(found, point, line, faults):
     assert list(caught.value.faults) == faults
 
 
+def test_a_knob_of_texts_is_no_knob_that_does_not_vary() -> None:
+    runs = pl.DataFrame({"N": [1e7, 1e7], "D": [1e9, 1e9], "lr": ["high", "low"], "val_loss": [3.0, 2.9]})
+    texts = "'lr': row 1 holds 'high', row 2 holds 'low'; expected numbers"
+    with pytest.raises(InputError) as caught:
+        suggest(runs, 1e8, 1e10, 1024)
+    others = "the runs vary none of batch_tokens, weight_decay within a cell of N and D"
+    assert caught.value.faults == (texts, others)
+
+
+@pytest.mark.heavy
+def test_a_knob_of_texts_beside_one_of_numbers_is_a_note() -> None:
+    rows = [
+        (n, d, f"x{n}", batch, 2 + 1e5 / n + math.log(batch / 3e5) ** 2 / 10)
+        for n in (1e7, 3e7, 1e8)
+        for d in (1e9, 3e9, 1e10)
+        for batch in (3e4, 1e5, 3e5, 1e6, 3e6)
+    ]
+    runs = pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "val_loss"], orient="row")
+    found = suggest(runs, 1e8, 1e10, 1024, resamples=20)
+    assert any(note.startswith("'lr': row 1 holds 'x10000000.0'") for note in found.notes)
+
+
 def test_the_size_of_the_model_has_to_be_positive() -> None:
     for call in (
         lambda: from_runs(FOUND, 0.0, -1.0, 0),

@@ -61,6 +61,9 @@ def test_what_holds_no_numbers_is_refused_with_rows_and_by_name() -> None:
         numbers_of(FRAME, "text", "loss", pl.Series([20, 30, 40]))
     with pytest.raises(InputError, match="nothing"):
         numbers_of(FRAME, "nothing * 2")
+    written = pl.DataFrame({"t": [None, "0.5", "2"]})
+    with pytest.raises(InputError, match=r"^'t' holds numbers written as text, such as '0\.5'; expected numbers$"):
+        numbers_of(written, "t")
     many = pl.DataFrame({"t": list("abcdefgh")})
     with pytest.raises(InputError, match=r"row 1 holds 'a', .* and \d more; expected numbers"):
         numbers_of(many, "t")
