@@ -34,7 +34,7 @@ from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.panels.transfer import transfer_card
 from sweeplaw.analysis.report.report import Report, report_values
-from sweeplaw.analysis.tables.display import finite
+from sweeplaw.analysis.tables.display import finite, visible
 from sweeplaw.trials.quantities import counted, settings, short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 
@@ -47,7 +47,7 @@ _PERHAPS = ("preset", "rejected", "where")  # of an import, shown only if there
 
 
 def page(report: Report, values: Mapping[str, Any]) -> str:
-    """Return the report as one self-contained HTML page."""
+    """Return the report as one self-contained HTML page, in which control characters of names and texts are visible."""
     families = [
         {
             **shown,
@@ -58,7 +58,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
         for k, (section, shown) in enumerate(zip(report.sections, values["families"], strict=True))
     ]
     times = times_card(report.everything, "times")
-    return (
+    text = (
         environment()
         .get_template("report.html.j2")
         .render(
@@ -82,6 +82,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )
+    return visible(text)
 
 
 def _complete(launch: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from html import escape
@@ -15,6 +16,7 @@ from sweeplaw.trials.quantities import counted
 SHOWN = 6  # entries of a list or mapping in one cell of a table; further ones are counted
 LONGEST = 80  # characters of one cell
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STYLE = "text-align:left; padding:0 .8em 0 0; font-variant-numeric:tabular-nums"
 
 
@@ -104,6 +106,11 @@ def brief(value: Any) -> str:
         return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return brief(", ".join(items[:SHOWN]) + more) if items else "none"
+
+
+def visible(text: str) -> str:
+    """Return the text with control characters, which nothing shows and XML does not accept, as ``\\xNN``."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def more_notes(count: int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from sweeplaw.analysis.report.fonts import embedded
 from sweeplaw.analysis.report.paper.figures import svg
 from sweeplaw.analysis.report.recipes.cards import study_panels
 from sweeplaw.analysis.report.recipes.figures import study_figures
+from sweeplaw.analysis.tables.display import visible
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.store_format.atomic_file import write_atomically
@@ -89,7 +90,7 @@ def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Reta
     text = environment.get_template("recipes_page.html.j2").render(
         title=title, recipes=section.values(), recipe_cards=section.cards(), recipe_panels=section.panels("recipes")
     )
-    _write(path, text)
+    _write(path, visible(text))
 
 
 def write_figures(folder: Path, study: RecipeStudy, shares: Sequence[Retained] = ()) -> list[Path]:

@@ -9,6 +9,7 @@ import xml.dom.minidom
 from html import escape as html_text
 from pathlib import Path
 
+import polars as pl
 import pytest
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
@@ -47,6 +48,25 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = store.parent / "page"
     folder.mkdir()
     return page.write(make(store), folder)[0].read_text()
+
+
+@pytest.mark.heavy
+def test_control_characters_of_names_and_texts_are_visible_in_every_format(tmp_path: Path) -> None:
+    """A terminal obeys them, and a picture with one is no XML."""
+    rows = [(n, 1e9, name, 4e2 / n**0.3) for n in (1e7, 1e8) for name in ("a\x00\x1b[31m\x7f", "b\x9b\r")]
+    runs = pl.DataFrame(rows, schema=["N", "D", "o\x1b[2Jpt", "val_loss"], orient="row")
+    runs = runs.with_columns(pl.lit("a\x00\x1b[31m\x7f").alias("optimizer"), sweep=pl.col("o\x1b[2Jpt"))
+    runs.write_parquet(tmp_path / "runs.parquet")
+    made = make(tmp_path / "runs.parquet", x={"N": "N", "D": "D"})
+    html, data = page.write(made, tmp_path)
+    written = [html, *other_formats.write_markdown(html.read_text(), tmp_path)]
+    written += [data, other_formats.write_latex(html.read_text(), tmp_path)]
+    for path in written:
+        assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", path.read_bytes().decode()) == [], path
+        if path.suffix == ".svg":
+            xml.dom.minidom.parse(str(path))
+    assert r"\x1b[2J" in html.read_text()
+    assert r"\\x1b\[2J" in (tmp_path / "report.md").read_text()
 
 
 def words(cell: object) -> str:
