@@ -45,17 +45,28 @@ class LiveStore:
         self._look: Paced[Overview] = Paced(SHARE, least=SECONDS)
         self._figures: Paced[Figures | None] = Paced(SHARE)
         self._pieces: tuple[object, Pieces] | None = None
+        self._fault: InputError | OSError | None = None  # of the latest look
         self.closing: Callable[[], bool] = lambda: False  # whether the server ends, and with it all connections
         self.templates = environment()
         self.style = self.templates.get_template("live_style.html.j2").render()
         self.script = self.templates.get_template("live_script.html.j2").render()
 
     def overview(self) -> Overview:
-        """Return the store as it was at most `SECONDS` ago, or longer if a look is slow. Raise InputError, OSError."""
+        """Return the store as it was at most `SECONDS` ago, or longer if a look is slow.
+
+        Raise InputError or OSError if the latest look failed: to whoever asks, not only to whom it was made for.
+        """
         with self._lock:
             latest = self._look.result
             if latest is None or self._look.due(object()):
-                latest = self._look.do(None, self._observer.look)
+                self._fault = None
+                try:
+                    latest = self._look.do(None, self._observer.look)
+                except (InputError, OSError) as error:
+                    self._fault = error
+            if self._fault is not None:
+                raise self._fault.with_traceback(None)
+            assert latest is not None
             return latest
 
     def pieces(self, asked: Asked) -> Pieces:
@@ -139,7 +150,9 @@ def application(live: LiveStore, token: str, port: int) -> Application:
 
     routes = [Route("/", page), Route("/events", events), Route("/trial/{trial_id}", trial)]
     hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
-    return Guard(Starlette(routes=routes), token, hosts, live.policy)
+    inner = Starlette(routes=routes)
+    inner.router.redirect_slashes = False  # it does not know the token, which the new address would lack
+    return Guard(inner, token, hosts, live.policy)
 
 
 async def _changes(live: LiveStore, asked: Asked, known: Mapping[str, str]) -> AsyncIterator[str]:

@@ -32,7 +32,7 @@ class Asked:
         """Return what a query string asks for; an invalid page number counts as the first page."""
         page = query.get("page", "1")
         number = int(page) if page.isascii() and page.isdecimal() and len(page) < 9 else 1
-        return cls(query.get("where", "").strip()[:LONGEST_WHERE], query.get("sort", LOSS) or LOSS, max(1, number))
+        return cls(query.get("where", "").strip(), query.get("sort", LOSS) or LOSS, max(1, number))
 
     def address(self, **changes: Any) -> str:
         """Return the query string with these changes; what is as by default is left out."""
@@ -59,6 +59,8 @@ def matching(found: Overview, where: str) -> pl.DataFrame:
     """
     if not where:
         return found.rows
+    if len(where) > LONGEST_WHERE:
+        raise InputError(f"WHERE has {len(where):,} characters (accepted: at most {LONGEST_WHERE:,})")
     try:
         inside = condition(where, found.rows.schema)
     except InputError:

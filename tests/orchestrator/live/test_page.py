@@ -277,3 +277,25 @@ def test_a_store_that_is_gone_is_a_fault_until_it_is_back(store: Store, monkeypa
     assert status == 503
     assert back.startswith("event: pieces")  # which takes the sentence from the page
     assert client.get(f"/{TOKEN}/").status_code == 200
+
+
+def test_everyone_who_looks_at_a_store_that_is_gone_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveStore(store.location.uri)
+    client = TestClient(application(live, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}")
+    known = live.pieces(Asked()).digests()
+    place = Path(store.location.root)
+    place.rename(place.with_name("away"))
+    looks = iter([True])
+    monkeypatch.setattr(live._look, "due", lambda _: next(looks, False))  # one look for all who ask
+
+    async def events() -> list[str]:
+        return [await asyncio.wait_for(anext(app._changes(live, Asked(), known)), 60) for _ in range(3)]
+
+    for event in asyncio.run(events()):
+        assert event.startswith("event: fault")
+    assert client.get(f"/{TOKEN}/").status_code == 503
+
+
+def test_an_address_with_one_slash_too_many_leads_nowhere_without_the_token(client: TestClient) -> None:
+    answer = client.get(f"/{TOKEN}/events/", follow_redirects=False)
+    assert (answer.status_code, "location" in answer.headers) == (404, False)

@@ -20,6 +20,7 @@ from sweeplaw.orchestrator.live.trial_table import Asked, matching, trial_table
 from sweeplaw.orchestrator.monitor.status import Progress
 from sweeplaw.orchestrator.monitor.trial_view import AttemptLog, TrialView
 from sweeplaw.orchestrator.schedule.device_time import Usage
+from sweeplaw.trials.errors import InputError
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 BY = Axes("params", "tokens", "val_loss", (), ("lr", "batch"))
@@ -199,11 +200,17 @@ def test_a_page_has_forty_trials_and_the_last_one_the_rest() -> None:
         ({"page": "²"}, Asked()),
         ({"page": "-3"}, Asked()),
         ({"where": " lr < 1 ", "sort": "-lr", "page": "2"}, Asked("lr < 1", "-lr", 2)),
-        ({"where": "x" * 2001}, Asked("x" * 2000)),
+        ({"where": "x" * 2001}, Asked("x" * 2001)),
     ],
 )
 def test_an_address_asks_for_a_page_of_trials(query: Mapping[str, str], asked: Asked) -> None:
     assert Asked.of(query) == asked
+
+
+def test_a_condition_that_is_too_long_is_refused_and_not_cut() -> None:
+    whole = "lr > 0" + " OR lr > 0.1 AND lr < 0.2" * 90
+    with pytest.raises(InputError, match=r"WHERE has 2,256 characters \(accepted: at most 2,000\)"):
+        matching(overview(), whole)
 
 
 def test_an_address_leaves_out_what_is_as_by_default() -> None:
