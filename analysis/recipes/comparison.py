@@ -14,7 +14,7 @@ from sweeplaw.analysis.recipes.power import POWER, detectable, half_width, holm,
 from sweeplaw.analysis.recipes.speedup import SpeedUp, speed_up
 from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.display import Card, Shown, finite
-from sweeplaw.analysis.tables.runs import computable
+from sweeplaw.analysis.tables.runs import computable, range_notes
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition
 from sweeplaw.trials.errors import InputError
@@ -177,13 +177,14 @@ def _losses(source: Any, y: str, where: str | None) -> tuple[pl.DataFrame, Any, 
     read = rows(source)
     frame = read.frame if where is None else read.frame.filter(condition(where, read.frame.schema))
     check_columns(frame, [y], numbers=[y])
+    beyond = range_notes(frame, y)
+    without = frame.filter(~pl.col(y).cast(pl.Float64).is_finite() | pl.col(y).is_null()).height
     frame = computable(frame, y)
     measured = frame.filter(pl.col(y).cast(pl.Float64).is_finite())
     if measured.is_empty():
-        raise InputError(f"no run of {_name(source, 'the table')} has a finite {y}")
-    without = frame.height - measured.height
+        raise InputError(f"no run of {_name(source, 'the table')} has a finite {y}", hints=beyond)
     notes = (f"{counted(without, 'run')} of {_name(source, 'the table')} without a finite {y} left out",)
-    return measured, read, (*read.notes, *(notes if without else ()))
+    return measured, read, (*read.notes, *(notes if without else ()), *beyond)
 
 
 def _comparison(first: str, second: str, pairs: Pairs, level: float, notes: tuple[str, ...]) -> RecipeComparison:

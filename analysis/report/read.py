@@ -12,7 +12,7 @@ from sweeplaw.analysis.report.family import Family, families
 from sweeplaw.analysis.tables.families import Axes, axes, n_note
 from sweeplaw.analysis.tables.roles.budgets import budget_note, with_planned_tokens
 from sweeplaw.analysis.tables.roles.families import family_key
-from sweeplaw.analysis.tables.runs import computable
+from sweeplaw.analysis.tables.runs import computable, range_notes
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.trials.errors import InputError
@@ -24,7 +24,8 @@ _USUAL = ("params_non_embedding", "tokens")  # N and D of our own stores
 @dataclass(frozen=True, slots=True)
 class FamiliesRead:
     """The families of a source: ``whole`` and ``tables`` with trials in any state and completed ones, ``everything``
-    the trials in any state that the condition kept. ``note`` says of which trials N or D is not known.
+    the trials in any state that the condition kept. ``note`` says of which trials N or D is not known, or the loss
+    is out of range.
     """
 
     whole: Tables
@@ -53,6 +54,7 @@ def read_families(
     rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
     known, planned = with_planned_tokens(rows.collect())
     everything = _with_expressions(known, [*(x or {}).values(), loss])
+    beyond = range_notes(everything, loss) if loss in everything.columns else ()
     everything = computable(everything, loss) if loss in everything.columns else everything
     trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     if not trials.height and unfinished and (everything.height or tables.launches) and not tables.faults:
@@ -64,7 +66,7 @@ def read_families(
     check_columns(everything, [], numbers=_SUMMED)
     by = axes(tables, trials, loss=loss, x=x)
     found = families(trials, by)
-    note = "; ".join([*filter(None, ["" if x and "N" in x else n_note(trials)]), *budget_note(planned)])
+    note = "; ".join([*filter(None, ["" if x and "N" in x else n_note(trials)]), *budget_note(planned), *beyond])
     return FamiliesRead(whole, tables, everything, by, found, note)
 
 

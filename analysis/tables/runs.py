@@ -12,6 +12,7 @@ from sweeplaw.analysis.tables.roles.budgets import TOKENS, with_planned_tokens
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, resolve_columns, unknown_columns
 from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.quantities import counted
 
 TIMESCALE = "tau"  # AdamW timescale in passes over the data, B/(lr wd D) (Wang and Aitchison, arXiv 2405.13698)
 TIMESCALE_PARTS = ("batch_tokens", "lr", "weight_decay", "tokens")
@@ -33,8 +34,9 @@ def read_runs(
     found = rows(source, states=None)
     if found.frame.is_empty():
         return found.frame, found.notes, found.launches
-    frame = prepare(found.frame, [name for names in columns.values() for name in names], y)
-    return frame, found.notes, found.launches
+    names = [name for given in columns.values() for name in given]
+    frame, notes = prepare(found.frame, names, y)
+    return frame, (*found.notes, *notes), found.launches
 
 
 def frame_of(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> pl.DataFrame:
@@ -46,8 +48,8 @@ def frame_of(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> pl.Da
 
 def prepare(
     frame: pl.DataFrame, names: Sequence[str], y: str, derived: Mapping[str, str] | None = None
-) -> pl.DataFrame:
-    """Return ``frame`` with ``names`` and ``y`` as columns.
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return ``frame`` with ``names`` and ``y`` as columns, and notes on losses that are null from here on.
 
     N, D and C are taken from a store's columns if the table has none of that name, D as `roles.budgets.planned_tokens`;
     ``derived`` are SQL expressions of columns by name; ``tau`` is computed if it is among ``names``. The loss of a row
@@ -73,13 +75,24 @@ def prepare(
         frame = frame.with_columns(pl.when(pl.col("state").fill_null("completed") == "completed").then(pl.col(y)))
     if frame.is_empty():
         raise InputError("no completed run: the table has no rows left")
-    return computable(frame, y)
+    return computable(frame, y), range_notes(frame, y)
 
 
 def computable(frame: pl.DataFrame, y: str) -> pl.DataFrame:
     """Return the frame with null for the losses ``y`` that are too large or too small to calculate with."""
     if not frame.schema[y].is_float():
         return frame
+    return frame.with_columns(pl.when(~_beyond(y)).then(pl.col(y)).alias(y))
+
+
+def range_notes(frame: pl.DataFrame, y: str) -> tuple[str, ...]:
+    """Return a note with the number of losses ``y`` that `computable` leaves out, none if it leaves all."""
+    count = int(frame.select(_beyond(y).sum()).item()) if frame.schema[y].is_float() else 0
+    size = f"too large or too small to calculate with (accepted: {1 / LARGEST:g} to {LARGEST:g} in size)"
+    return (f"{counted(count, 'value')} of {y} left out: {size}",) if count else ()
+
+
+def _beyond(y: str) -> pl.Expr:
+    """Return whether a loss is too large or too small to calculate with; null of one that is null."""
     size = pl.col(y).abs()
-    kept = size.is_between(1 / LARGEST, LARGEST) | (size == 0) | size.is_infinite() | size.is_nan()
-    return frame.with_columns(pl.when(kept).then(pl.col(y)).alias(y))
+    return ~(size.is_between(1 / LARGEST, LARGEST) | (size == 0) | size.is_infinite() | size.is_nan())

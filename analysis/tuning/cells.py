@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.levels import snap
+from sweeplaw.analysis.tables.runs import LARGEST
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.cell_settings import DIVERGED
 from sweeplaw.analysis.tuning.design import check_design
@@ -241,8 +242,8 @@ def _measured(
         kept = positive
     measured = kept.filter(pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False))
     if measured.is_empty():
-        reasons = {**dropped, f"{y} is not positive and finite": kept.height}
+        reasons = {**dropped, f"{y} is not positive, or above {LARGEST:g}": kept.height}
         seen = "; ".join(f"{counted(count, 'row')}: {reason}" for reason, count in reasons.items() if count)
-        wanted = f"a positive finite {y} and all of {', '.join([*keys, *knobs])}"
+        wanted = f"a positive {y} up to {LARGEST:g} and all of {', '.join([*keys, *knobs])}"
         raise InputError(f"no row has {wanted} ({seen or 'no rows'})")
-    return measured, {**dropped, "no finite loss (diverged or failed)": kept.height - measured.height}
+    return measured, {**dropped, "no finite loss (diverged, failed or out of range)": kept.height - measured.height}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.analysis.tables.roles.guessed import refining
-from sweeplaw.analysis.tables.runs import frame_of
+from sweeplaw.analysis.tables.runs import LARGEST, frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.anova import filled, shares, without_noise
 from sweeplaw.analysis.tuning.grid_noise import RunNoise, run_noise
@@ -141,7 +141,7 @@ def importance(
     measured = (loss.is_finite() & (loss > 0)).fill_null(False)  # effects are shares of a loss
     kept = frame.lazy().select([*cells, *knobs, y]).filter(measured).drop_nulls([*cells, *knobs]).collect()
     if kept.is_empty():
-        raise InputError(f"no row has a positive finite {y}", where="importance")
+        raise InputError(f"no row has a positive {y} up to {LARGEST:g}", where="importance")
     if all(kept[name].n_unique() == 1 for name in knobs):
         raise InputError(f"{', '.join(knobs)}: one value each, so there is nothing to rank", where="importance")
     parts = kept.partition_by(list(cells), as_dict=True, maintain_order=False) if cells else {(): kept}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.levels import snap
-from sweeplaw.analysis.tables.runs import frame_of
+from sweeplaw.analysis.tables.runs import LARGEST, frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted, settings
@@ -119,8 +119,8 @@ def transfer(
     runs = _runs(_snapped(measured, knobs), workload, knobs, y)
     if runs.tasks.height < 2:
         found = counted(runs.tasks.height, "workload")
-        fault = f"{found} with a positive finite {y}: there is nothing to transfer a setting to (accepted: at least 2)"
-        raise InputError(fault, where="transfer")
+        fault = f"{found} with a positive {y} up to {LARGEST:g}: there is nothing to transfer a setting to"
+        raise InputError(f"{fault} (accepted: at least 2)", where="transfer")
     held_out = _held_out(runs.tasks, evaluate_on)
     excess = runs.losses / np.nanmin(runs.losses, axis=1, keepdims=True) - 1
     everywhere = np.flatnonzero(np.isfinite(excess[~held_out]).all(axis=0))
@@ -134,7 +134,7 @@ def transfer(
         workloads=tuple(_scores(runs, excess, chosen, held_out)),
         profiles={phase: _profile(excess[mask, chosen[0]]) for phase, mask in phases.items()},
         candidates=len(everywhere),
-        dropped={"no finite loss, or a workload or knob column is null": frame.height - measured.height},
+        dropped={"no usable loss, or a workload or knob column is null": frame.height - measured.height},
     )
 
 

@@ -70,7 +70,8 @@ REFUSED: list[tuple[Callable[[], Any], list[str]]] = [
      ["expression 'my col > 1': a column's name with a dot, a space or another sign needs double quotes: \"my col\""]),
     (lambda: transfer(RUNS, [], ["lr"]), ["no columns of a workload, or no knobs (accepted: at least one of each)"]),
     (lambda: transfer(RUNS.head(1), ["N"], ["lr"]),
-     ["1 workload with a positive finite val_loss: there is nothing to transfer a setting to (accepted: at least 2)"]),
+     ["1 workload with a positive val_loss up to 1e+50: there is nothing to transfer a setting to "
+      "(accepted: at least 2)"]),
     (lambda: transfer(RUNS, ["N"], ["lr"], evaluate_on=pl.col("N") > 5),
      ["0 of 2 workloads are for evaluation: both phases need at least one"]),
 ]  # fmt: skip

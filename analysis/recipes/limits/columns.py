@@ -12,7 +12,7 @@ import polars as pl
 
 from sweeplaw.analysis.recipes.limits.noise import LARGEST
 from sweeplaw.analysis.tables.arguments import check_names
-from sweeplaw.analysis.tables.runs import computable
+from sweeplaw.analysis.tables.runs import computable, range_notes
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.trials.errors import InputError, gathered, nearest
@@ -127,9 +127,11 @@ def _part(
     if columns.get("validation") != NONE:
         found = found.with_columns(pl.coalesce("validation", "held_out").alias("validation"))
     kept = found.filter(pl.col(role).is_not_null() & pl.col(role).is_not_nan() for role in REQUIRED)
-    kept = computable(kept, "loss").filter(pl.col("loss").is_finite()).drop("held_out")
-    without = found.height - kept.height
+    kept = kept.filter(pl.col("loss").is_finite()).drop("held_out")
+    without, beyond = found.height - kept.height, range_notes(kept, "loss")
+    kept = computable(kept, "loss").drop_nulls("loss")
     notes = (f"{counted(without, 'row')} without {', '.join(REQUIRED)} or a finite loss left out",) if without else ()
+    notes = (*notes, *beyond)
     _check_values(kept, notes)
     kept = _with_flops(kept)
     own = tuple(role for role in KNOBS if role in taken)

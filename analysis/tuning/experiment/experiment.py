@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.display import Card, Shown, finite
-from sweeplaw.analysis.tables.runs import frame_of
+from sweeplaw.analysis.tables.runs import LARGEST, frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.experiment.expected_best import (
     expected_best,
@@ -159,8 +159,10 @@ def tuning_experiment(
     parts = means.partition_by(list(at), maintain_order=True) if at else [means]
     enough = [part for part in parts if part.height >= LEAST]
     if not enough:
-        raise InputError(f"no place has {LEAST} settings with a finite {' and '.join(losses)}", where="best-of")
-    notes = [f"{counted(frame.height - known.height, 'run')} without a finite loss, knob or place left out"]
+        raise InputError(
+            f"no place has {LEAST} settings with {' and '.join(losses)} up to {LARGEST:g}", where="best-of"
+        )
+    notes = [f"{counted(frame.height - known.height, 'run')} without a usable loss, knob or place left out"]
     notes = notes if frame.height > known.height else []
     if left := len(parts) - len(enough):
         notes.append(f"{counted(left, 'place')} with fewer than {LEAST} settings left out")

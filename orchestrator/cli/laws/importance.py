@@ -65,7 +65,9 @@ def importance(
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}
     found, dropped = decompose(runs.frame, knob, y, axes, defaults, cap)
     if dropped:
-        notes.append(f"{counted(dropped, 'row')} left out: no finite {y} (diverged or failed), or a null knob")
+        notes.append(
+            f"{counted(dropped, 'row')} left out: no finite {y} (diverged, failed or out of range), or a null knob"
+        )
     if figure is not None:
         from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
         from sweeplaw.analysis.tables.files.output_file import write_file

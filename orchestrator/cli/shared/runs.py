@@ -59,12 +59,13 @@ def read_runs(
     from sweeplaw.trials.quantities import counted
 
     loaded = tables.read(source, states=None, where=where)
-    frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
+    frame, beyond = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
     if steps not in ("", STEPS):
         check_columns(frame, [steps])
     if "state" in frame.columns and "completed" not in frame["state"].fill_null("completed"):
         raise InputError(f"{source} has no completed run")
     notes = [f"{counted(count, 'row')} left out: {reason}" for reason, count in loaded.dropped.items()]
+    notes += beyond
     return SourceRuns(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)
 
 

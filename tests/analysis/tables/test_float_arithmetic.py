@@ -132,7 +132,7 @@ def test_joins_and_subqueries_with_arithmetic_are_answered(sql):
 def test_the_expressions_of_fits_and_derived_columns_are_in_floats():
     assert FRAME.select(parse("6 * n * d", FRAME.schema)).to_series().to_list() == [6.0 * N * D, 210.0]
     assert FRAME.filter(condition("6 * n * d > 1e24", FRAME.schema)).height == 1
-    derived = prepare(FRAME, ["c"], "loss", {"c": "6 * n * d"})
+    derived, _ = prepare(FRAME, ["c"], "loss", {"c": "6 * n * d"})
     assert derived["c"].to_list() == [6.0 * N * D, 210.0]
 
 

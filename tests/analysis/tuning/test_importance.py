@@ -166,7 +166,7 @@ def test_a_continuous_knob_and_an_unknown_one_are_rejected() -> None:
 def test_losses_that_are_not_positive_are_left_out_and_refused_where_no_other_is() -> None:
     losses = pl.DataFrame({"lr": [1.0, 2.0, 4.0] * 2, "wd": [1.0] * 3 + [2.0] * 3, "val_loss": [3.0, 2.0, 2.5] * 2})
     assert importance(losses.with_columns(val_loss=pl.col("val_loss") - 2), ["lr"])[1] == 2
-    with pytest.raises(InputError, match="no row has a positive finite val_loss"):
+    with pytest.raises(InputError, match=r"no row has a positive val_loss up to 1e\+50"):
         importance(losses.with_columns(val_loss=0.0), ["lr"])
 
 

@@ -102,11 +102,15 @@ def test_a_command_answers_or_refuses_sizes_beyond_all_models(command: str, scal
     assert answer(COMMANDS[command], table(lambda loss, at: loss, scale), tmp_path)[1]
 
 
-def test_losses_of_1e300_are_no_losses_and_their_rows_are_counted(tmp_path: Path) -> None:
-    rows = table(lambda loss, at: loss if at % 4 < 2 else 1e300)
-    code, text = answer(COMMANDS["recipes"], rows, tmp_path)
-    assert code == 0
-    assert f"{len(rows) // 2} rows without N, U, loss or a finite loss left out" in text
+@pytest.mark.parametrize("command", ["importance", "best-of", "hyperlaw", "transfer", "recipes", "compare", "report"])
+def test_losses_of_1e300_are_said_to_be_too_large_and_counted(command: str, tmp_path: Path) -> None:
+    rows = table(LOSSES["one of eleven huge"])
+    page = f"report FILE {AXES} --out {tmp_path / 'page'}"
+    text = answer({**COMMANDS, "report": page}[command], rows, tmp_path)[1]
+    left_out = sum(row["loss"] == 1e300 for row in rows)
+    said = text if command != "report" else (tmp_path / "page" / "report.html").read_text()
+    assert f"{left_out} values of loss left out: too large or too small to calculate with" in said
+    assert "finite loss" not in text.replace("no finite loss (diverged, failed or out of range)", "")
 
 
 def test_the_column_of_times_is_not_the_one_of_censoring(tmp_path: Path) -> None:
