@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -31,10 +30,12 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
-    x = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=NORM_EPS)
+    x = (wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=NORM_EPS)).reshape(-1, *wide.shape[-2:])
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    x = x.view(wide.shape)
     tall: Tensor = x.mT
     return tall if matrices.shape[-2] > matrices.shape[-1] else x
 
@@ -79,12 +80,13 @@ class Muon:
 
 
 def _by_matrix(values: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-    """Orthogonalize and scale the matrices that (members, values) consist of, neighbours of one shape at a time."""
-    updates, begin = [], 0
-    for (rows, columns), run in groupby(shapes):
-        count = len(list(run))
-        size = count * rows * columns
-        matrices = values[:, begin : begin + size].unflatten(1, (count, rows, columns))
-        updates.append(orthogonalized(matrices).mul(RMS * math.sqrt(max(rows, columns))).flatten(1))
-        begin += size
+    """Orthogonalize and scale the matrices that (members, values) consist of, all of one shape at once."""
+    sizes = [math.prod(shape) for shape in shapes]
+    updates = list(values.split(sizes, dim=1))
+    for shape in dict.fromkeys(shapes):
+        own = [i for i, other in enumerate(shapes) if other == shape]
+        matrices = torch.stack([updates[i].unflatten(1, shape) for i in own])
+        scaled = orthogonalized(matrices).mul_(RMS * math.sqrt(max(shape))).flatten(2)
+        for i, update in zip(own, scaled, strict=True):
+            updates[i] = update
     return torch.cat(updates, dim=1)
