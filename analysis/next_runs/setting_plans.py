@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -66,6 +69,18 @@ def _edges(
     return plans
 
 
+def endless(optima: Sequence[CellOptimum]) -> list[str]:
+    """Return a note on each knob whose best value is the highest tried in some cells, with no finite number beyond."""
+    notes = []
+    for name in _names(optima):
+        tops = [one.knob(name).levels for one in optima if one.knob(name).edge == "high"]
+        levels = sorted({level for one in tops if _numbers(one) for level in one})
+        if levels and levels[0] > 0 and (levels[-1] == math.inf or (len(levels) > 1 and not _beyond(levels, "high"))):
+            value, cells = plain(levels[-1]), counted(len(tops), "cell")
+            notes.append(f"{name} = {value} is the best tried in {cells}, and no finite value lies beyond to try")
+    return notes
+
+
 def _few_levels(
     name: str, cells: Sequence[str], optima: Sequence[CellOptimum], prices: dict[tuple[Any, ...], float]
 ) -> list[RunPlan]:
@@ -119,10 +134,10 @@ def _beyond(levels: Sequence[float], edge: str) -> list[float]:
     if len(levels) < 2 or levels[0] <= 0:
         return []
     first, second = (levels[0], levels[1]) if edge == "low" else (levels[-1], levels[-2])
-    ratio = first / second
-    values = [first * ratio ** (k + 1) for k in range(BEYOND)]
+    values = list(accumulate([first, *[first / second] * BEYOND], operator.mul))[1:]
     whole = all(float(level).is_integer() for level in levels)
-    found = [float(round(value)) if whole else float(f"{value:.3g}") for value in values]
+    finite = [value for value in values if math.isfinite(value)]
+    found = [float(round(value)) if whole else float(f"{value:.3g}") for value in finite]
     return [value for value in dict.fromkeys(found) if value > 0 and value not in levels]
 
 

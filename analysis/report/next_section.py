@@ -12,7 +12,7 @@ import polars as pl
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.next_runs.law_plans import law_plans
 from sweeplaw.analysis.next_runs.run_plan import RunPlan
-from sweeplaw.analysis.next_runs.setting_plans import setting_plans
+from sweeplaw.analysis.next_runs.setting_plans import endless, setting_plans
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.family_laws import fit_laws
 from sweeplaw.analysis.report.read import read_families, same_family
@@ -24,12 +24,15 @@ from sweeplaw.trials.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The plans and the values of each family by name, the columns by role, and the tables they were made from."""
+    """The plans, the values and notes on knobs of each family by name, the columns by role, and the tables they were
+    made from.
+    """
 
     plans: Mapping[str, list[RunPlan]]
     values: Mapping[str, Mapping[str, Any]]
     by: Axes
     tables: Tables
+    notes: Mapping[str, list[str]]
 
 
 def advise(
@@ -47,12 +50,13 @@ def advise(
     InputError if there is nothing to read, or a target is not positive.
     """
     read = read_families(source, where=where, loss=loss, x=x, verify=verify)
-    plans = {}
+    plans, notes = {}, {}
     for family in read.families:
         surface = next(fit_laws(family, read.by))
         found = family_optima(same_family(read.everything, family), family, read.by)
         plans[family.name] = next_runs(family, read.by, found, surface.fit, target)
-    return Advice(plans, {family.name: family.values for family in read.families}, read.by, read.tables)
+        notes[family.name] = endless(found)
+    return Advice(plans, {family.name: family.values for family in read.families}, read.by, read.tables, notes)
 
 
 def next_runs(

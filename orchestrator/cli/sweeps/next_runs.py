@@ -10,7 +10,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.forecasts import points
 from sweeplaw.orchestrator.cli.shared.options import pairs
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage, write_sweep
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage, write_sweep
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ def next_(
     elif not advice.plans:
         typer.echo("No completed trial has N, D and a positive finite loss: there is nothing to advise on.")
     else:
-        _print(numbered, several=len(advice.plans) > 1)
+        several = len(advice.plans) > 1
+        _print(numbered, several)
+        for name, notes in advice.notes.items():
+            print_notes(f"{note} [{name}]" if several else note for note in notes)
     report_damage(advice.tables.faults)
 
 

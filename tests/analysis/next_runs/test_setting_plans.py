@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.next_runs.run_plan import RunPlan
-from sweeplaw.analysis.next_runs.setting_plans import setting_plans
+from sweeplaw.analysis.next_runs.setting_plans import endless, setting_plans
 from sweeplaw.analysis.tuning.optimum import optima
 
 LEVELS = [1e-3, 3e-3, 9e-3]
@@ -49,6 +49,22 @@ def test_whole_numbers_stay_whole_and_below_one_there_is_nothing_to_try() -> Non
     (down,) = plans(rows({1e7: 0.5}, {1e7: [2.0, 4.0, 8.0]}, "batch"), "batch")
     assert down.knobs == {"batch": (1.0,)}
     assert plans(rows({1e7: 0.5}, {1e7: [1.0, 4.0, 8.0]}, "batch"), "batch") == []
+
+
+@pytest.mark.parametrize("highest", [math.inf, 1e308])
+def test_nothing_lies_beyond_an_infinite_best_value_or_one_near_the_largest_number(highest: float) -> None:
+    lrs = [1.0, 1e150, highest]
+    frame = pl.DataFrame({"n": [1e6] * 3 + [2e6] * 3, "d": 1e9, "lr": lrs * 2, "loss": [3.2, 3.1, 3.0] * 2})
+    assert plans(frame) == []
+    found = endless(optima(frame, ["n", "d"], ["lr"], "loss"))
+    value = "inf" if highest == math.inf else "1e+308"
+    assert found == [f"lr = {value} is the best tried in 2 cells, and no finite value lies beyond to try"]
+
+
+def test_there_is_no_such_note_where_a_value_lies_beyond_or_within() -> None:
+    for best in (3e-3, 3e-2, 1e-3):
+        frame = rows({1e6: best}, {1e6: [1e-3, 3e-3, 1e-2, 3e-2]})
+        assert endless(optima(frame, ["n", "d"], ["lr"], "loss")) == []
 
 
 def test_a_cell_of_two_levels_asks_for_those_of_the_others() -> None:

@@ -117,3 +117,16 @@ def test_the_column_of_times_is_not_the_one_of_censoring(tmp_path: Path) -> None
     code, text = answer(TIMES_TWICE, table(lambda loss, at: loss), tmp_path)
     assert code == 2
     assert "--censored loss is the column of the times too" in text
+
+
+def test_a_best_value_without_a_number_beyond_is_said_and_no_crash(tmp_path: Path) -> None:
+    rows = [
+        f"{n},{d},{lr},{1.7 + 400 / n**0.34 + 410 / d**0.28 + 0.1 * k}"
+        for n, d in itertools.product((1e7, 1e8, 1e9), (1e9, 1e10))
+        for k, lr in enumerate((1e308, 1e150, 1.0))
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(["N,D,lr,loss", *rows]))
+    done = CliRunner().invoke(app, shlex.split(f"next {tmp_path / 'runs.csv'} {AXES}"))
+    assert done.exit_code == 0, done.exception
+    last = done.stdout.splitlines()[-1]
+    assert last == "note: lr = 1e+308 is the best tried in 6 cells, and no finite value lies beyond to try"
