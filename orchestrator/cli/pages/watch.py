@@ -87,7 +87,7 @@ def _draw(look: Callable[[int | None], Group], seconds: float) -> None:
 
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, end)
-    with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="crop") as live:
+    with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="ellipsis") as live:
         while True:
             live.update(look(console.height), refresh=True)
             time.sleep(seconds)

@@ -22,6 +22,7 @@ from sweeplaw.orchestrator.monitor.printed import harmless
 from sweeplaw.trials.quantities import counted, hours, is_number
 
 MOST_CELLS, MOST_PACKS = 200, 24  # rows where there is no terminal
+TALL = 40  # lines of a terminal that has room for the intervals of a law
 OTHERS = 22  # lines of a terminal that cells leave to the rest
 _BAR = 10  # characters of the bar of a cell
 _COLOURS = {"completed": "green", "ok": "green", "part": "yellow", "no": "red"}
@@ -35,9 +36,9 @@ def screen(found: Overview, law: LawSoFar | None, clock: str, height: int | None
         *_head(found, clock, terminal=height is not None),
         *_cells(found, most),
         *_running(found, packs),
-        *_law(law),
         *_failures(found),
         *(Text(safe(f"damaged: {fault}"), style="red") for fault in found.progress.faults),
+        *_law(law, low=height is not None and height < TALL),
     ]
     return Group(*parts)
 
@@ -141,7 +142,7 @@ def _setting(found: Overview, pack: RunningPack) -> str:
     return safe(", ".join(pieces))
 
 
-def _law(law: LawSoFar | None) -> Iterator[RenderableType]:
+def _law(law: LawSoFar | None, *, low: bool) -> Iterator[RenderableType]:
     if law is None:
         return
     yield _heading("law so far", law.basis)
@@ -149,10 +150,14 @@ def _law(law: LawSoFar | None) -> Iterator[RenderableType]:
         yield Text(safe(f"  none: {law.surface.why_not}"), style="dim")
         return
     yield Text(f"  {law.values['formula'].replace('**', '^')}")
-    table = _table("", "value", "95 % interval", right=(1, 2))
-    for name, value, interval in parameter_rows(law.values):
-        table.add_row(name, value, interval)
-    yield table
+    rows = parameter_rows(law.values)
+    if low:
+        yield Text("  " + ", ".join(f"{name} {value}" for name, value, _ in rows))
+    else:
+        table = _table("", "value", "95 % interval", right=(1, 2))
+        for row in rows:
+            table.add_row(*row)
+        yield table
     for badge in badges(law.values):
         yield Padding(Text.assemble((badge.title, _COLOURS[badge.grade]), f": {badge.sentence}"), (0, 0, 0, 2))
 

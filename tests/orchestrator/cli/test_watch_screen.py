@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,9 +12,12 @@ import pytest
 from sweeplaw.orchestrator.cli.pages import watch, watch_screen
 from sweeplaw.orchestrator.launch.failures import Failure
 from sweeplaw.orchestrator.live.cells import CellProgress
-from sweeplaw.orchestrator.live.overview import Overview
+from sweeplaw.orchestrator.live.followed import FollowedStore
+from sweeplaw.orchestrator.live.law import law_so_far
+from sweeplaw.orchestrator.live.overview import Observer, Overview
 from sweeplaw.orchestrator.schedule.device_time import Usage
 from sweeplaw.trials.store_format.search_state import SearchState
+from tests.orchestrator.live.stores import launched
 from tests.orchestrator.live.test_pieces import BY, NOTHING, NOW, pack
 
 CELLS = pl.DataFrame(
@@ -119,3 +123,24 @@ def test_a_launch_that_is_over_or_never_was_has_no_pace() -> None:
 def test_a_store_that_is_away_is_one_line() -> None:
     text = watch._text(watch_screen.unseen("gone\x1b[2J", "12:00:00"))
     assert text == "gone\\x1b[2J, at 12:00:00; retrying\n"
+
+
+@pytest.mark.heavy
+def test_a_low_terminal_shows_failures_damage_and_verdicts_before_more_of_the_law(tmp_path: Path) -> None:
+    store = launched(tmp_path / "s")
+    seen = Observer(FollowedStore(store.location.uri)).look()
+    law = law_so_far(seen)
+    failed = dataclasses.replace(seen.progress, failures=(Failure("no disk", 3, "abc"),), faults=("a file",))
+    found = dataclasses.replace(seen, progress=failed)
+
+    def shown(height: int) -> list[str]:
+        return watch._text(watch_screen.screen(found, law, "12:00:00", height)).splitlines()
+
+    low, tall = shown(24), shown(watch_screen.TALL)
+    assert len(low) <= 25
+    for text in (low, tall):
+        places = [next(k for k, line in enumerate(text) if word in line) for word in ("why", "damaged", "Optimum")]
+        assert places == sorted(places)
+    assert sum(line.startswith("  E ") and ", alpha 0." in line for line in low) == 1
+    assert any(" to " in line for line in tall)
+    assert len(tall) > len(low)
