@@ -92,7 +92,7 @@ class Crossing(Shown):
         """Return the crossing as plain values for JSON, without its draws."""
         values = {name: getattr(self, name) for name in self.__slots__ if name not in ("draws", "interval", "within")}
         intervals = {"interval": self.interval.values(), "within": self.within.values()}
-        return dict(finite({**values, **intervals, "told": self.located, "verdict": self.verdict()}))
+        return dict(finite({**values, **intervals, "located": self.located, "verdict": self.verdict()}))
 
 
 def crossover(

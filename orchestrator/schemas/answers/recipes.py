@@ -234,7 +234,7 @@ CROSSING = {
     "within": means(
         "of where the winner is ahead for good, over all draws; an end outside the range is null", INTERVAL
     ),
-    "told": means("whether the draws show that one overtakes the other inside the range", TRUTH),
+    "located": means("whether the draws show that one overtakes the other inside the range", TRUTH),
     "verdict": means("the same as a sentence, in which A is the first and B the second", WORDS),
 }
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
