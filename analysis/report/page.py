@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from sweeplaw.analysis.report.report import Report, report_values
 from sweeplaw.analysis.tables.display import finite, visible
 from sweeplaw.trials.quantities import counted, settings, short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
+from sweeplaw.trials.table_file import SUFFIXES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -70,6 +72,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             data_unit=report.by.units.get("tokens") or "tokens",
             note=report.note,
             why_empty=why_empty(report),
+            source="" if _is_table(report.source) else shlex.quote(report.source),
             title=_title(report),
             description=_description(report),
             search_cards=[search_cards(one, f"search{k}") for k, one in enumerate(report.searches)],
@@ -125,6 +128,11 @@ def environment() -> Environment:
     )  # fmt: skip
     found.globals["fonts"] = embedded
     return found
+
+
+def _is_table(source: str) -> bool:
+    """Return whether a source is a file of a table, which has no attempts and logs of its trials."""
+    return Path(source).suffix.lower() in SUFFIXES
 
 
 def _sweeps(report: Report) -> list[str]:

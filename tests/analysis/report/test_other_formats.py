@@ -69,6 +69,25 @@ def test_control_characters_of_names_and_texts_are_visible_in_every_format(tmp_p
     assert r"\\x1b\[2J" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.heavy
+def test_the_page_of_a_table_advises_no_command_that_takes_a_store(tmp_path: Path) -> None:
+    states = pl.Series("state", ["completed"] * 15 + ["diverged"])
+    rows = [(n, d, 1.7 + 4e2 / n**0.3 + 4e2 / d**0.28) for n in (1e7, 4e7, 1e8, 1e9) for d in (1e9, 4e9, 1e10, 1e11)]
+    pl.DataFrame(rows, schema=["N", "D", "val_loss"], orient="row").with_columns(states).write_csv(
+        tmp_path / "runs.csv"
+    )
+    text = page.write(make(tmp_path / "runs.csv", x={"N": "N", "D": "D"}), tmp_path)[0].read_text()
+    assert "What to run next" in text
+    assert "1 diverged" in text
+    assert "sweeplaw show" not in text
+    assert "sweeplaw next" not in text
+    assert "None" not in BeautifulSoup(text, "html.parser").get_text()
+
+
+def test_the_page_of_a_store_quotes_its_path_in_commands(html: str) -> None:
+    assert re.search(r"<code>sweeplaw next \S+/store --plan 1 --out next\.toml</code>", html)
+
+
 def words(cell: object) -> str:
     """Return the letters and digits of a cell, whatever stands between them."""
     return re.sub(r"\W+", "", cell.get_text())  # type: ignore[attr-defined]
