@@ -35,6 +35,7 @@ from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.panels.transfer import transfer_card
 from sweeplaw.analysis.report.report import Report, report_values
+from sweeplaw.analysis.report.unbroken import unbroken
 from sweeplaw.analysis.tables.display import finite, visible
 from sweeplaw.trials.quantities import counted, settings, short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
@@ -85,7 +86,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )
-    return visible(text)
+    return unbroken(visible(text))
 
 
 def _complete(launch: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,12 @@ def test_the_page_of_a_table_advises_no_command_that_takes_a_store(tmp_path: Pat
 
 
 def test_the_page_of_a_store_quotes_its_path_in_commands(html: str) -> None:
-    assert re.search(r"<code>sweeplaw next \S+/store --plan 1 --out next\.toml</code>", html)
+    assert re.search(r"<code>sweeplaw next \S+/store ", html)
+
+
+def test_options_named_on_the_page_stay_on_one_line_and_are_plain_in_markdown(html: str) -> None:
+    assert '<span class="nb">--all-rows</span>' in html
+    assert "--all-rows (all_rows=True)" in other_formats.markdown(html)[0]
 
 
 def words(cell: object) -> str:
