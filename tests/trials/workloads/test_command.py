@@ -23,6 +23,7 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.user_code import script
+from sweeplaw.trials.workloads.user_code.growing_file import PIECE, GrowingFile
 from sweeplaw.trials.workloads.user_code.process import CHUNK
 from sweeplaw.trials.workloads.user_code.reports import Reports
 from sweeplaw.trials.workloads.user_code.script import LINE_LIMIT
@@ -340,6 +341,7 @@ def test_reports_of_an_earlier_attempt_are_not_read_again(load: Any, tmp_path: P
         ("kill -SEGV $$", "failed", "SIGSEGV"),
         ("kill -TERM $$", "failed", "SIGTERM"),
         ("kill -KILL $$", "out_of_memory", "SIGKILL"),
+        (f"{sys.executable} -c 'import os; os.kill(os.getppid(), 37)'; sleep 60", "failed", "killed by signal 37"),
         ("exit 137", "out_of_memory", "SIGKILL"),
         ("echo 'torch.OutOfMemoryError: CUDA out of memory. Tried' >&2; exit 1", "out_of_memory", "Tried"),
         ("echo MemoryError >&2; exit 1", "out_of_memory", "MemoryError"),
@@ -373,6 +375,43 @@ def test_a_script_that_closes_its_output_is_waited_for(run: Any, tmp_path: Path)
     _, outcome = run(f"{DONE}; exec 1>&- 2>&-; sleep 0.3; echo end > worked")
     assert outcome.state == "completed"
     assert (tmp_path / "worked").exists()
+
+
+FILES = ("stdout.log", "stderr.log", "spec.json", "metrics.jsonl")
+_REPLACED = f'cd "$1"; rm {" ".join(FILES)}; {{}} {" ".join(FILES)}'
+
+
+@pytest.mark.parametrize("change", ['rm -r "$1"', *map(_REPLACED.format, ("mkfifo", "mkdir"))])
+def test_a_script_may_remove_and_replace_what_is_in_its_folder(run: Any, change: str) -> None:
+    _, outcome = run(f"{DONE} > $2; echo why >&2; sleep 0.2; {change}; exit $3", "{folder}", "{metrics_file}", "0")
+    assert (outcome.state, outcome.message, outcome.metrics) == ("completed", None, {"val_loss": 1.5})
+    _, outcome = run(f"echo why >&2; {change}; exit $3", "{folder}", "{metrics_file}", "3")
+    assert (outcome.state, outcome.message) == ("failed", "exit code 3\nwhy")
+
+
+def test_what_an_earlier_attempt_left_in_the_folder_is_replaced(run: Any, tmp_path: Path) -> None:
+    left = f"{_REPLACED.format('mkfifo')}; ln -sf {tmp_path}/own spec.json"
+    (tmp_path / "own").write_text("precious")
+    for _ in range(2):
+        _, outcome = run(f"{DONE} > $2; {left}; sleep 0.2", "{folder}", "{metrics_file}")
+    assert outcome.state == "completed"
+    assert (tmp_path / "own").read_text() == "precious"
+
+
+@pytest.mark.parametrize("made", ["mkfifo", "mkdir", "ln -s /dev/zero"])
+def test_a_file_of_reports_that_is_none_is_not_waited_for(run: Any, made: str) -> None:
+    _, outcome = run(f"{made} $1/r.jsonl; sleep 60", "{folder}", reports="{folder}/r.jsonl", timeout_seconds=0.8)
+    assert (outcome.state, outcome.message) == ("failed", "stopped: it ran for timeout_seconds = 0.8")
+
+
+def test_a_metrics_file_that_grows_faster_than_it_is_read_holds_no_timeout_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(GrowingFile, "read", lambda self, size: b"x" * size)
+    monkeypatch.setattr(GrowingFile, "size", lambda self: 3 * PIECE)
+    chunks = iter([b"", b""])
+    found = list(script._reports_in(chunks, GrowingFile(tmp_path / "metrics.jsonl", header=False)))
+    assert len(found) * PIECE <= 2 * script.METRICS_BYTES + 3 * PIECE + 3 * PIECE
 
 
 @pytest.mark.parametrize("argv", [["no-such-program-here"], ["./train.sh"], ["/"], ["{text}"]])
@@ -415,7 +454,14 @@ def test_processes_started_by_a_script_end_with_it(start: Any, tmp_path: Path, e
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="setsid is a Linux program")
-@pytest.mark.parametrize("daemon", ["setsid sleep 60 & echo $! > pid", "(setsid sh -c 'echo $$ > pid; sleep 60; :' &)"])
+@pytest.mark.parametrize(
+    "daemon",
+    [
+        "setsid sleep 60 & echo $! > pid",
+        "(setsid sh -c 'echo $$ > pid; sleep 60; :' &)",
+        "(setsid sh -c 'echo $$ > pid; exec yes' &)",
+    ],
+)
 def test_a_daemon_that_keeps_the_output_open_is_ended_and_not_waited_for(run: Any, tmp_path: Path, daemon: str) -> None:
     started = time.monotonic()
     _, outcome = run(f"{daemon}; {DONE}; exec sleep 0.2")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,35 @@ def test_lines_of_a_killed_process_are_left_out(tmp_path: Path) -> None:
     )
     assert run(SPEC, where, [end(SPEC)]) == [*points(SPEC, 1, 2), end(SPEC)]
     assert json.loads(file.read_text().splitlines()[0])["step"] == 2
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO"])
+def test_a_curve_that_is_no_file_is_replaced_and_leads_nowhere(tmp_path: Path, kind: str) -> None:
+    where, own = context(tmp_path), tmp_path / "own"
+    file = Path(where.own_folder(SPEC.trial_id), CURVE)
+    file.parent.mkdir()
+    os.mkfifo(file) if kind == "FIFO" else file.symlink_to(own)
+    if kind == "link":
+        own.write_text(json.dumps(asdict(points(SPEC, 1)[0])))
+    before = own.read_text() if kind == "link" else None
+    assert run(SPEC, where, points(SPEC, 2, 3)) == points(SPEC, 2, 3)
+    assert run(SPEC, where, [end(SPEC)]) == [*points(SPEC, 2, 3), end(SPEC)]
+    assert (own.read_text() if own.exists() else None) == before
+
+
+def test_checkpoints_of_a_member_are_not_taken_from_behind_a_link(tmp_path: Path) -> None:
+    where = context(tmp_path)
+    changed = TrialSpec(SPEC.workload, {**SPEC.knobs, "changes": "4: lr=0.2"})
+    before = TrialSpec(SPEC.workload, {**SPEC.knobs, "changes": ""})
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "secret").write_text("precious")
+    Path(where.own_folder(before.trial_id)).symlink_to(tmp_path / "own")
+
+    def attempt() -> Generator[Event, None, None]:
+        yield end(changed)
+
+    list(continued(attempt(), changed, where))
+    assert not os.path.lexists(where.own_folder(changed.trial_id))
 
 
 def test_without_a_folder_that_outlives_the_pack_nothing_is_kept(tmp_path: Path) -> None:

@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import math
 import os
 import selectors
 import shutil
 import signal
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sweeplaw.trials.workloads.user_code import leftovers
 
@@ -44,13 +48,13 @@ class Child:
 
 @contextlib.contextmanager
 def running(
-    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stderr: Path, grace_seconds: float
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stderr: BinaryIO, grace_seconds: float
 ) -> Iterator[Child]:
     """Start ``argv``; on leaving, stop what still runs with SIGTERM, and with SIGKILL after ``grace_seconds``.
 
     Raise OSError or ValueError if the child cannot start.
     """
-    with _guard() as guard, _pipe() as (exited, exited_writer), open(stderr, "wb") as errors:
+    with _guard() as guard, _pipe() as (exited, exited_writer):
         orphans = leftovers.Orphans()
         _check_program(argv[0], cwd, env)
         process = subprocess.Popen(
@@ -60,7 +64,7 @@ def running(
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=stderr,
             start_new_session=True,
         )
         assert guard.stdin is not None
@@ -132,10 +136,11 @@ def kill(child: Child) -> None:
 
 
 def _drain(source: int) -> Iterator[bytes]:
-    """Yield what remains in the pipe of a child that has ended; a process that left the group may keep it open."""
-    with contextlib.suppress(BlockingIOError):
-        while chunk := os.read(source, CHUNK):
-            yield chunk
+    """Yield what a child that has ended left in the pipe; a process that left the group may keep it open, and write."""
+    left = struct.unpack("i", fcntl.ioctl(source, termios.FIONREAD, bytes(4)))[0]
+    while left > 0 and (chunk := os.read(source, min(left, CHUNK))):
+        left -= len(chunk)
+        yield chunk
 
 
 def _wait(process: subprocess.Popen[bytes], exited: int) -> None:

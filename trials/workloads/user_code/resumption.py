@@ -16,6 +16,7 @@ from pathlib import Path
 from sweeplaw.trials.changes import parse, write
 from sweeplaw.trials.record import CurvePoint
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format import confined, tensor_files
 from sweeplaw.trials.store_format.checkpoint import CURVE
 from sweeplaw.trials.workload import Context, Event
 
@@ -30,23 +31,26 @@ def continued(events: Generator[Event, None, None], spec: TrialSpec, context: Co
     """
     _inherit(spec, context)
     folder = context.own_folder(spec.trial_id)
-    path = None if context.checkpoints is None or "://" in folder else Path(folder, CURVE)
-    earlier = _read(path, spec.trial_id) if path else []
+    kept = context.checkpoints is not None and "://" not in folder
+    earlier = _read(folder, spec.trial_id) if kept else []
     with contextlib.closing(events):
         for event in events:
             if isinstance(event, CurvePoint):
                 earlier = [point for point in earlier if point.step < event.step]
             yield from earlier
             earlier = []
-            if isinstance(event, CurvePoint) and path and path.parent.is_dir():
-                _append(path, event)
+            if isinstance(event, CurvePoint) and kept and os.path.isdir(folder):
+                _append(folder, event)
             yield event
 
 
-def _read(path: Path, trial_id: str) -> list[CurvePoint]:
-    """Return the points in a file, the latest one of each step, in order; lines that are none are left out."""
+def _read(folder: str, trial_id: str) -> list[CurvePoint]:
+    """Return the points kept in a trial's own folder, the latest one of each step, in order; lines that are none are
+    left out.
+    """
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        with open(_opened(folder, os.O_RDONLY), errors="replace") as file:
+            lines = file.read().splitlines()
     except OSError:
         return []
     found: dict[int, CurvePoint] = {}
@@ -59,9 +63,22 @@ def _read(path: Path, trial_id: str) -> list[CurvePoint]:
     return [found[step] for step in sorted(found)]
 
 
-def _append(path: Path, point: CurvePoint) -> None:
-    with path.open("a") as file:
+def _append(folder: str, point: CurvePoint) -> None:
+    """Keep a point, in place of a link or a FIFO if there is one. Raise OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    try:
+        descriptor = _opened(folder, flags)
+    except confined.IrregularError:
+        os.unlink(Path(folder, CURVE))
+        descriptor = _opened(folder, flags)
+    with open(descriptor, "a") as file:
         file.write(json.dumps(asdict(point)) + "\n")
+
+
+def _opened(folder: str, flags: int) -> int:
+    """Return a descriptor of the file with the curve, which the store or the code of the trial may have replaced."""
+    location, name = tensor_files.place(folder, CURVE)
+    return confined.open_file(location.root, name, flags)
 
 
 def _inherit(spec: TrialSpec, context: Context) -> None:
@@ -77,7 +94,7 @@ def _inherit(spec: TrialSpec, context: Context) -> None:
     source, target = context.own_folder(before.trial_id), context.own_folder(spec.trial_id)
     if "://" in target:
         _copy_remote(source, target)
-    elif Path(source).is_dir() and not Path(target).exists():
+    elif Path(source).is_dir() and not Path(source).is_symlink() and not os.path.lexists(target):
         _copy_local(Path(source), Path(target))
 
 

@@ -31,7 +31,6 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from sweeplaw.trials.record import CurvePoint, Outcome
@@ -41,7 +40,7 @@ from sweeplaw.trials.store_format.attempt_log import left_out
 from sweeplaw.trials.workload import no_log
 from sweeplaw.trials.workloads.user_code import process
 from sweeplaw.trials.workloads.user_code.call import Call
-from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile
+from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile, created
 from sweeplaw.trials.workloads.user_code.report_format import ReportReader
 from sweeplaw.trials.workloads.user_code.reports import Reports, curve_value, final_value
 
@@ -51,6 +50,7 @@ TAIL_BYTES = 2000
 TAIL_COLUMNS = 1000
 PREEMPTION_SECONDS = 1.0  # between checks whether the worker is being preempted
 METRICS_FILE_SECONDS = 0.5  # between reads of the metrics file, which is also read after every output
+METRICS_BYTES = 1 << 23  # of it at each of them
 OUT_OF_MEMORY = (  # in lower case, on stderr
     "out of memory",
     "outofmemory",
@@ -87,25 +87,22 @@ def follow(
     time in which nobody asked for the next point), and OSError or ValueError if the script cannot start.
     """
     _prepare(call, reports.spec)
-    errors, held, reader = _log(call, "stderr"), 0.0, ReportReader(call.report_format)
-    running = process.running(call.argv, cwd=call.cwd, env=call.env, stderr=errors, grace_seconds=grace_seconds)
-    with (
-        open(_log(call, "stdout"), "wb", buffering=0) as stdout,
-        _opened(call) as metrics,
-        running as child,
-        _followed(errors, log) as stderr,
-    ):
-        wake_seconds = METRICS_FILE_SECONDS if metrics else PREEMPTION_SECONDS
-        chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds, lambda: held)
-        logged = _logged(chunks, stdout, log, stderr)
-        for line in _lines(_reports_in(logged, metrics), reports):
-            for point in _points(_report(reader, line, reports), reports):
-                since = time.monotonic()
-                yield point
-                held += time.monotonic() - since
-    if preemption.notified and not (reports.finished and child.process.returncode == 0):
-        return reports.outcome("preempted", "preempted while it ran")
-    return _exit_outcome(child.process.returncode, call, reports, reader.unknown)
+    held, reader = 0.0, ReportReader(call.report_format)
+    with created(call.folder / "stdout.log") as stdout, created(call.folder / "stderr.log") as stderr:
+        running = process.running(call.argv, cwd=call.cwd, env=call.env, stderr=stderr, grace_seconds=grace_seconds)
+        with _reports_file(call) as metrics, running as child, _followed(stderr, log) as follow_stderr:
+            wake_seconds = METRICS_FILE_SECONDS if metrics else PREEMPTION_SECONDS
+            chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds, lambda: held)
+            logged = _logged(chunks, stdout, log, follow_stderr)
+            for line in _lines(_reports_in(logged, metrics), reports):
+                for point in _points(_report(reader, line, reports), reports):
+                    since = time.monotonic()
+                    yield point
+                    held += time.monotonic() - since
+        if preemption.notified and not (reports.finished and child.process.returncode == 0):
+            return reports.outcome("preempted", "preempted while it ran")
+        tail = _tail(stderr) or _tail(stdout)
+        return _exit_outcome(child.process.returncode, call, reports, reader.unknown, tail)
 
 
 def _output(
@@ -137,45 +134,42 @@ def _output(
 def _prepare(call: Call, spec: TrialSpec) -> None:
     call.folder.mkdir(parents=True, exist_ok=True)
     knobs = {name: value for name, value in spec.knobs.items() if name != "command"}
-    call.spec_file.write_text(json.dumps({"trial_id": spec.trial_id, "knobs": knobs}, indent=1) + "\n")
+    with created(call.spec_file) as file:
+        file.write(f"{json.dumps({'trial_id': spec.trial_id, 'knobs': knobs}, indent=1)}\n".encode())
     checkpoint.make_own_folder(call.checkpoint_folder)
     if call.report_format.file is not None and call.metrics_file:  # the script creates it
         call.metrics_file.unlink(missing_ok=True)
     elif call.metrics_file:
-        call.metrics_file.write_bytes(b"")  # removes the reports of an earlier attempt
+        created(call.metrics_file).close()
 
 
-def _opened(call: Call) -> contextlib.AbstractContextManager[BinaryIO | GrowingFile | None]:
+def _reports_file(call: Call) -> contextlib.AbstractContextManager[GrowingFile | None]:
     if call.metrics_file is None:
         return contextlib.nullcontext()
-    if call.report_format.file is not None:
-        return GrowingFile(call.metrics_file, header=call.report_format.has_header)
-    return open(call.metrics_file, "rb")
-
-
-def _log(call: Call, stream: str) -> Path:
-    return call.folder / f"{stream}.log"
+    return GrowingFile(call.metrics_file, header=call.report_format.has_header)
 
 
 @contextlib.contextmanager
-def _followed(path: Path, log: Callable[[bytes], None]) -> Iterator[Callable[[], None]]:
+def _followed(file: BinaryIO, log: Callable[[bytes], None]) -> Iterator[Callable[[], None]]:
     """Yield a call that passes to ``log`` what has been added to a growing file, at most `FOLLOW_BYTES` at a time.
 
     At the end, pass the count of bytes left out and only the last `FOLLOW_BYTES` of the remainder.
     """
-    with open(path, "rb") as file:
+    at = 0
 
-        def read() -> None:
-            log(file.read(FOLLOW_BYTES))
+    def read() -> None:
+        nonlocal at
+        piece = os.pread(file.fileno(), FOLLOW_BYTES, at)
+        at += len(piece)
+        log(piece)
 
-        try:
-            yield read
-        finally:
-            left = os.fstat(file.fileno()).st_size - file.tell() - FOLLOW_BYTES
-            if left > 0:
-                log(left_out(left))
-                file.seek(left, os.SEEK_CUR)
-            read()
+    try:
+        yield read
+    finally:
+        if (left := os.fstat(file.fileno()).st_size - at - FOLLOW_BYTES) > 0:
+            log(left_out(left))
+            at += left
+        read()
 
 
 def _logged(
@@ -189,15 +183,17 @@ def _logged(
         yield chunk
 
 
-def _reports_in(chunks: Iterable[bytes], metrics: BinaryIO | GrowingFile | None) -> Iterator[bytes]:
-    """Yield the bytes that may contain reports: the output, or new bytes of the metrics file."""
-    for chunk in chunks:
-        if metrics is None:
-            yield chunk
-        else:
-            yield from iter(lambda: metrics.read(process.CHUNK), b"")
-    if metrics is not None:
-        yield from iter(lambda: metrics.read(process.CHUNK), b"")
+def _reports_in(chunks: Iterable[bytes], metrics: GrowingFile | None) -> Iterator[bytes]:
+    """Yield the bytes that may contain reports: the output, or new bytes of the metrics file.
+
+    Of a file that grows faster than it is read, some are read after each chunk, so that it cannot delay a timeout.
+    """
+    if metrics is None:
+        yield from chunks
+        return
+    for _ in chunks:
+        yield from metrics.pieces(METRICS_BYTES)
+    yield from metrics.pieces(metrics.size())
 
 
 def _lines(chunks: Iterable[bytes], reports: Reports) -> Iterator[bytes]:
@@ -268,8 +264,7 @@ def _converted(convert: Callable[[str, Any], Any], report: Mapping[str, Any], re
     return converted
 
 
-def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str]) -> Outcome:
-    tail = _tail(_log(call, "stderr")) or _tail(_log(call, "stdout"))
+def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str], tail: str) -> Outcome:
     if code == 0:
         where = f"in {call.metrics_file}" if call.metrics_file else "on standard output"
         line = "a column" if call.report_format.has_header else 'a JSON line such as {"step": 10, "val_loss": 2.5}'
@@ -283,14 +278,20 @@ def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str
     if code in (-signal.SIGKILL, KILLED_BY_SHELL):
         return reports.outcome("out_of_memory", f"killed by SIGKILL, as the kernel does when memory runs out\n{tail}")
     if code < 0:
-        return reports.outcome("failed", f"killed by {signal.Signals(-code).name}\n{tail}".strip())
+        return reports.outcome("failed", f"killed by {_signal_name(-code)}\n{tail}".strip())
     memory = any(words in tail.lower() for words in OUT_OF_MEMORY)
     return reports.outcome("out_of_memory" if memory else "failed", f"exit code {code}\n{tail}".strip())
 
 
-def _tail(path: Path) -> str:
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _tail(file: BinaryIO) -> str:
     """Return the last lines of a log, each cut at its first `TAIL_COLUMNS` characters."""
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").strip().split("\n")
+    end = os.pread(file.fileno(), TAIL_BYTES, max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+    lines = end.decode(errors="replace").strip().split("\n")
     return "\n".join(line if len(line) <= TAIL_COLUMNS else f"{line[:TAIL_COLUMNS]}…" for line in lines)
