@@ -18,6 +18,7 @@ from sweeplaw.trials.errors import DAMAGED, InputError, shown
 LONGEST = 20_000  # characters of a message
 LONGEST_WORD = 100_000  # bytes of what is asked; Linux passes 128 KiB to a process
 SECONDS = 600.0  # that an answer may take
+_limits: set[anyio.CancelScope] = set()  # of the commands that run
 
 
 async def answered(name: str, *words: str) -> Any:
@@ -32,9 +33,14 @@ async def answered(name: str, *words: str) -> Any:
             )
     command = [sys.executable, "-m", "sweeplaw", name, "--json", *words]
     with anyio.move_on_after(SECONDS) as limit:
-        done = await anyio.run_process(command, check=False, stdin=subprocess.DEVNULL)  # stdin is the protocol's
+        _limits.add(limit)
+        try:
+            done = await anyio.run_process(command, check=False, stdin=subprocess.DEVNULL)  # stdin is the protocol's
+        finally:
+            _limits.discard(limit)
     if limit.cancelled_caught:
-        raise InputError(f"no answer within {SECONDS:g} seconds", where=name)
+        late = anyio.current_time() >= limit.deadline
+        raise InputError(f"no answer within {SECONDS:g} seconds" if late else "the server has ended", where=name)
     said = done.stderr.decode(errors="replace")[:LONGEST].strip()
     try:
         if done.returncode not in (0, DAMAGED):
@@ -43,3 +49,11 @@ async def answered(name: str, *words: str) -> Any:
     except ValueError:
         raise InputError(said or f"sweeplaw {name} ended with exit code {done.returncode}") from None
     return value, [line for line in said.splitlines() if line.startswith("damaged: ")]
+
+
+async def end_all() -> None:
+    """End the processes of all commands that run."""
+    for limit in _limits:
+        limit.cancel()
+    while _limits:
+        await anyio.sleep(0.01)

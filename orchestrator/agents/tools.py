@@ -20,8 +20,9 @@ Answer = dict[str, Any]
 class StoreTools:
     """Tools that read one store. Each raises ToolError with the message that the command prints."""
 
-    def __init__(self, store: str) -> None:
-        self._store = store
+    def __init__(self, store: str, folder: str) -> None:
+        """``folder`` is for what commands leave; it exists, and is removed by who made it."""
+        self._store, self._folder = store, folder
 
     async def status(self) -> Answer:
         """How far the sweeps of the store are: trials by state, time left, wasted device time, the best loss."""
@@ -78,7 +79,7 @@ class StoreTools:
         """What the runs say, in sentences for each family of runs, and the names of the sections with the numbers: ask
         again with a section for its values.
         """
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             found = await self._ask("report", f"--out={folder}", "--", self._store)
         values = {name: value for name, value in found["answer"].items() if name not in ("html", "json")}
         if not section:

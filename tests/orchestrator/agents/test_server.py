@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -162,3 +164,43 @@ def test_a_store_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
     assert "none" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGHUP, -1)])
+def test_a_signal_ends_the_server_and_what_it_runs(store: Path, tmp_path: Path, number: int, code: int) -> None:
+    words = [sys.executable, "-m", "sweeplaw", "mcp", str(store)]
+    about = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+    messages: list[dict[str, Any]] = [
+        {"id": 0, "method": "initialize", "params": about},
+        {"method": "notifications/initialized"},
+        {"id": 1, "method": "tools/call", "params": {"name": "report", "arguments": {}}},
+    ]
+    server = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert server.stdin is not None
+    server.stdin.writelines(json.dumps({"jsonrpc": "2.0", **one}) + "\n" for one in messages)
+    server.stdin.flush()
+    end = time.monotonic() + 100
+    while not (running := children(server.pid)) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert running
+    server.send_signal(number)
+    try:
+        assert server.wait(60) == code  # although stdin is open
+    finally:
+        server.kill()
+        _, errors = server.communicate()
+    assert errors == ""
+    assert list(tmp_path.iterdir()) == []
+    for pid in running:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that this one has started and that run."""
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
+    pairs = (map(int, line.split()) for line in listed.splitlines())
+    return [child for parent, child in pairs if parent == pid]
