@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from sweeplaw.trials.store_format.journal import Decoded
 from sweeplaw.trials.store_format.layout import RECENCY, identify
 from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot, verified
 
-# Columns of the trials table that are kept in memory, with the knobs that launches named; others are read on request.
+# Columns of the trials table that are kept in memory, with the knobs of launches and imports; others are read on request.
 KEPT = (
     *("trial_id", "workload", "sweep", "state", "message", "attempt", "params", "params_non_embedding", "tokens"),
     *("flops", "val_loss", "started_at", "ended_at", "train_seconds", "pack_id", "launch_id", "host", "source"),
@@ -79,6 +79,7 @@ class FollowedStore:
         """Return the latest row of each trial."""
         types = column_types(now, "trials")
         named = [name for launch in self.launches for role in _ROLES for name in launch.get(role, ())]
+        named += [name for launch in self.launches for name in _imported(launch.get("columns"))]
         names = tuple(name for name in dict.fromkeys([*KEPT, *named, "seed"]) if name in types)
         parts = frozenset(part.path for part in now.trials)
         if not self._parts <= parts or names != self._names:  # merged, damaged or with further knobs: from the start
@@ -114,3 +115,8 @@ def _once(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.sort(*RECENCY, nulls_last=False, maintain_order=True).unique(
         "trial_id", keep="last", maintain_order=True
     )
+
+
+def _imported(columns: object) -> Iterable[str]:
+    """Return the columns of an import, none if these are not what an import records."""
+    return columns if isinstance(columns, Mapping) else ()

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.report import report
+from sweeplaw.orchestrator.importing.importer import import_from
 from sweeplaw.orchestrator.live.followed import FollowedStore
 from sweeplaw.orchestrator.live.law import LawSoFar, law_so_far
 from sweeplaw.orchestrator.live.overview import Observer, Overview
@@ -33,6 +34,21 @@ def test_of_a_finished_store_the_law_has_every_digit_of_the_report(tmp_path: Pat
     assert law.values["params"] == family["surface"]["params"]
     assert law.values["intervals"] == family["surface"]["intervals"]
     assert (len(law.complete), law.cells, found.ended, found.total) == (12, 12, 288, 288)
+
+
+def test_of_imported_runs_too(tmp_path: Path) -> None:
+    point = pl.DataFrame({"params": [10**6, 10**7, 10**8]}).join(pl.DataFrame({"tokens": [10**9, 10**10]}), how="cross")
+    runs = point.join(pl.DataFrame({"rate": [0.001, 0.01, 0.1]}), how="cross").with_columns(
+        val_loss=2 + 400 / pl.col("params") ** 0.34 + 410 / pl.col("tokens") ** 0.28 + (pl.col("rate").log10() + 2) ** 2
+    )
+    runs.write_csv(tmp_path / "runs.csv")
+    pairs = ("N=params", "D=tokens", "val_loss=val_loss")
+    import_from(str(tmp_path / "runs.csv"), str(tmp_path / "s"), pairs=pairs)
+    found, law = looked(Store.open(tmp_path / "s"))
+    assert found.by is not None
+    assert found.by.knobs == law.by.knobs == ("rate",)
+    (family,) = report.report_values(report.make(str(tmp_path / "s")))["families"]
+    assert law.values["params"] == family["surface"]["params"]
 
 
 def test_cells_that_are_not_complete_are_counted_and_not_fitted(tmp_path: Path) -> None:
