@@ -19,7 +19,7 @@ from sweeplaw.trials.store_format.journal import Decoded
 from sweeplaw.trials.store_format.layout import RECENCY, identify
 from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot, verified
 
-# Columns of the trials table that are kept in memory, with the knobs of launches and imports; others are read on request.
+# Columns that are kept in memory, with the knobs of launches and imports; others are read when asked for.
 KEPT = (
     *("trial_id", "workload", "sweep", "state", "message", "attempt", "params", "params_non_embedding", "tokens"),
     *("flops", "val_loss", "started_at", "ended_at", "train_seconds", "pack_id", "launch_id", "host", "source"),
