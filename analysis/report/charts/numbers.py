@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable
 
 NARROW = "\N{NO-BREAK SPACE}"
 UNBOUNDED = 1e4  # times the value: an end of an interval farther away says nothing
@@ -53,6 +54,23 @@ def level(value: float | None) -> str:
     if value is not None and math.isfinite(value) and value == round(value) and abs(value) < 1e5:
         return f"{value:,.0f}".replace("-", "−")
     return people(value)
+
+
+def level_form(levels: Iterable[float]) -> Callable[[float], str]:
+    """Return what writes all of these levels of a knob in one form, whole numbers, units or powers of ten, and apart.
+
+    So an axis has no 79,912 beside 128 k, and no 0.001 beside 10⁻⁵.
+    """
+    known = {value for value in levels if value and math.isfinite(value)}
+    if all(value == round(value) and abs(value) < 1e5 for value in known):
+        return level
+    writes = people if all(1e-4 <= abs(value) < 1e15 for value in known) else _power_or_zero
+    digits = next((k for k in range(3, 7) if len({writes(value, k) for value in known}) == len(known)), 3)
+    return lambda value: writes(value, digits)
+
+
+def _power_or_zero(value: float | None, digits: int) -> str:
+    return power_of_ten(value, digits) if value and math.isfinite(value) else people(value, digits)
 
 
 def flops(value: float | None) -> str:

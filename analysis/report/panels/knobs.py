@@ -11,7 +11,7 @@ import polars as pl
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
 from sweeplaw.analysis.report.charts.dots import MOST_DOTS, dots_note, drawn_dots, most_even
-from sweeplaw.analysis.report.charts.numbers import level, people, percent
+from sweeplaw.analysis.report.charts.numbers import level, level_form, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.labels import axis_label, larger, noun, point
@@ -234,7 +234,7 @@ def knob_axis(levels: Sequence[float], knob: str) -> Axis:
     """Return the axis of a knob, logarithmic where its levels are positive and span `LOG_FROM`; ticks at the levels."""
     log = min(levels) > 0 and max(levels) / min(levels) >= LOG_FROM
     axis = axis_over(levels, knob, log=log, room=0.05)
-    return Axis(axis.title, axis.low, axis.high, log, level, tuple(sorted(set(levels))))
+    return Axis(axis.title, axis.low, axis.high, log, level_form(levels), tuple(sorted(set(levels))))
 
 
 def cell_key(n: Any, d: Any) -> str:

@@ -17,6 +17,9 @@ from sweeplaw.analysis.report.panels.shades import heat
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.trials.quantities import counted
 
+MOST_LABELS = 7  # on a rail
+ROOM = 0.05  # of the length of a rail, 330 pixels, for one label
+LETTER, WIDEST = 6.6, 150.0  # pixels of a letter of a label, and of the longest label that is not cut
 MOST_LINES = 1500  # settings; of more, this many are drawn, evenly spread
 
 
@@ -45,7 +48,8 @@ def parallel_card(family: Family, by: Axes, knobs: Sequence[str], key: str) -> C
         paths.append(f'<path class="pcl q{heat(above)}" d="M{points}"/>')
     heads = "".join(_rail(k, axis, 100 * k / len(names), k == len(axes)) for k, axis in enumerate([*axes, last]))
     body = (
-        f'<div class="pc" data-csv="{key}"><div class="pcin"><svg viewBox="0 0 100 100" preserveAspectRatio="none" '
+        f'<div class="pc" data-csv="{key}"><div class="pcin" style="min-width:{_width(axes) * len(axes):.0f}px">'
+        '<svg viewBox="0 0 100 100" preserveAspectRatio="none" '
         f'role="img" aria-label="parallel coordinates">{"".join(paths)}</svg>{heads}</div></div>'
         '<p class="pcout js">Drag along an axis to keep a range.</p>'
     )
@@ -73,9 +77,28 @@ def _coordinate(values: pl.Series) -> tuple[Axis, list[float]]:
     return axis, [float(words.index(text)) for text in texts]
 
 
+def _apart(axis: Axis) -> list[tuple[float, str]]:
+    """Return the ticks of a rail whose labels do not touch: both ends, and of the others those that have room."""
+    ticks = axis.ticks(MOST_LABELS)
+    room = ROOM if len(ticks) <= MOST_LABELS else 1 / MOST_LABELS
+    kept: list[tuple[float, str]] = []
+    for value, text in ticks[:-1]:
+        share = axis.share(value)
+        if not kept or (share - axis.share(kept[-1][0]) >= room and axis.share(ticks[-1][0]) - share >= room):
+            kept.append((value, text))
+    if ticks and kept and axis.share(ticks[-1][0]) - axis.share(kept[0][0]) < room:
+        return kept[:1]
+    return [*kept, *ticks[-1:]]
+
+
+def _width(axes: Sequence[Axis]) -> float:
+    """Return the least pixels between rails, so that no label reaches the next one."""
+    longest = max((len(text) for axis in axes for _, text in _apart(axis)), default=0)
+    return min(WIDEST, LETTER * longest + 16)
+
+
 def _rail(index: int, axis: Axis, left: float, upside_down: bool) -> str:
-    ticks = axis.ticks(6)
-    kept = ticks[:: max(1, -(-len(ticks) // 7))]
+    kept = _apart(axis)
     tops = [100 * (axis.share(value) if upside_down else 1 - axis.share(value)) for value, _ in kept]
     labels = "".join(
         f'<span class="pct" style="top:{top:.1f}%">{escape(text)}</span>'

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
+import pytest
 
 from sweeplaw.analysis.report.panels import parallel
 from sweeplaw.analysis.report.panels.parallel import parallel_card
@@ -45,6 +48,46 @@ def test_text_is_an_axis_of_words_in_the_order_of_the_alphabet() -> None:
     assert [word for word in ("adamw", "muon", "sgd") if f">{word}</span>" in body] == ["adamw", "muon", "sgd"]
     heights = [float(path.split("L")[1].split()[1]) for path in body.split('d="M')[1:]]
     assert heights == [90.0, 10.0, 50.0, 50.0], "adamw, sgd, muon and muon, from the worst to the best; adamw lowest"
+
+
+def labels(body: str, rail: int) -> list[tuple[float, str]]:
+    (found,) = re.findall(rf'data-i="{rail}".*?<i class', body, re.DOTALL)
+    return [(float(top), text) for top, text in re.findall(r'class="pct" style="top:([\d.]+)%">([^<]*)<', found)]
+
+
+@pytest.mark.parametrize(
+    ("levels", "shown"),
+    [
+        ([79_912, 80_100, 128_000], ["79.9 k", "128 k"]),
+        ([512, 1_024, 2_048], ["512", "1,024", "2,048"]),
+        ([1e-5, 1e-4, 1e-3], ["10⁻⁵", "10⁻⁴", "10⁻³"]),
+        ([0.1, 0.1001, 0.1002, 0.2], ["0.1", "0.2"]),
+        ([2_000_000, 2_000_100, 4_000_000], ["2 M", "4 M"]),
+        (list(range(100, 200)), None),
+        ([1.0 + 0.001 * k**2 for k in range(40)], None),
+    ],
+)
+def test_labels_of_a_rail_are_of_one_form_and_none_touches_another(levels: list[float], shown: list[str]) -> None:
+    count = len(levels)
+    rows = {"N": [1e6, 4e6] * count, "D": [1e9] * 2 * count, "lr": [float(one) for one in levels for _ in "ab"],
+            "kind": ["a"] * 2 * count, "loss": [3.0 + 0.01 * k for k in range(2 * count)]}  # fmt: skip
+    card = parallel_card(SimpleNamespace(settings=pl.DataFrame(rows)), BY, ["lr"], "k")  # type: ignore[arg-type]
+    assert card is not None
+    found = sorted(labels(card.drawings[0], 1), reverse=True)
+    texts = [text.replace("\N{NO-BREAK SPACE}", " ") for _, text in found]
+    if shown is not None:
+        assert texts == shown
+    tops = [top for top, _ in found]
+    assert 2 <= len(tops) <= 8
+    assert len(set(texts)) == len(texts)
+    assert all(low - high >= 4.5 for low, high in pairwise(tops)), "15 of 330 pixels"
+
+
+def test_rails_stand_as_far_apart_as_their_longest_label() -> None:
+    kinds = ["warmup-stable-decay", "cosine"] * 2
+    card = parallel_card(family(kind=kinds, lr=[0.1] * 4), BY, ["kind"], "k")
+    assert card is not None
+    assert 'class="pcin" style="min-width:283px"' in card.drawings[0]  # two rails and the loss, 19 letters and room
 
 
 def test_without_a_knob_that_varies_there_is_no_card() -> None:
