@@ -64,3 +64,6 @@ class Paced(Generic[Result]):
             self.problem = ""
         except (InputError, OSError) as error:
             self.problem = error.sentence() if isinstance(error, InputError) else str(error)
+        except Exception as error:  # whoever waits is told, and the thread's end is reported as every error of ours is
+            self.problem = f"unexpected {type(error).__name__}: {error}"
+            raise
