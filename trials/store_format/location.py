@@ -183,7 +183,7 @@ def locate(source: str | Path) -> Location:
     if parts is None or parts.scheme == "file":
         if parts is not None and (parts.netloc not in ("", "localhost") or not parts.path):
             raise InputError(f"{shown(text)} is not the address of a file here (accepted: file:///path)")
-        root = os.path.abspath(os.path.expanduser(text if parts is None else parts.path))
+        root = _absolute(os.path.expanduser(text if parts is None else parts.path))
         return Location(root, pafs.LocalFileSystem(), root, local=True)
     if not parts.netloc:
         raise InputError(f"{shown(text)} names no bucket (accepted: {shown(parts.scheme)[1:-1]}://bucket/path)")
@@ -196,6 +196,15 @@ def locate(source: str | Path) -> Location:
     except (ArrowInvalid, ArrowNotImplementedError, OSError) as error:
         raise InputError(f"{text!r} is not reachable: {error}") from None
     return Location(text.rstrip("/"), filesystem, root.rstrip("/"), local=False)
+
+
+def _absolute(path: str) -> str:
+    """Return the absolute path; after a link, ``..`` is the folder that its target lies in, as for the system."""
+    parts = Path(path).parts
+    if ".." not in parts:
+        return os.path.abspath(path)
+    end = len(parts) - parts[::-1].index("..")
+    return os.path.join(os.path.realpath(os.path.join(*parts[:end])), *parts[end:])
 
 
 def split(uri: str) -> SplitResult:

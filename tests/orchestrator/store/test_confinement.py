@@ -14,6 +14,7 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.trials.store_format import confined
+from sweeplaw.trials.store_format.location import locate
 from tests.orchestrator.store.hostile import (
     IRREGULAR,
     SENTINEL,
@@ -164,6 +165,21 @@ def test_a_store_may_be_reached_through_a_link_and_hold_hard_links(base, tmp_pat
     assert run("query", tmp_path / "link")[0] == 0
     assert tables.load(tmp_path / "link", states=None).trials.collect().height == expected
     assert run("launch", base / "second.toml", "--store", tmp_path / "link", "--cluster", "inline")[0] == 0
+
+
+def test_two_dots_after_a_link_lead_where_the_system_goes(tmp_path, monkeypatch):
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/deep")
+    monkeypatch.chdir(tmp_path)
+    base = os.path.realpath(tmp_path)
+    for path, place in (
+        ("link/../s", "real/s"), ("link/..", "real"), ("link/../../s", "s"), ("link/../..s/x", "real/..s/x"),
+        ("no/../s", "s"), ("./a..b//s/", "a..b/s"),
+    ):  # fmt: skip
+        assert locate(path).root == f"{base}/{place}"
+        assert locate(f"{tmp_path}/{path}").root in (f"{base}/{place}", f"{tmp_path}/{place}")
+    assert locate("..").root == os.path.dirname(base)
+    assert locate("link/s").root == os.path.abspath("link/s")  # a link that the path itself goes through stays
 
 
 @pytest.mark.heavy
