@@ -66,7 +66,12 @@ def level_form(levels: Iterable[float]) -> Callable[[float], str]:
         return level
     writes = people if all(1e-4 <= abs(value) < 1e15 for value in known) else _power_or_zero
     digits = next((k for k in range(3, 7) if len({writes(value, k) for value in known}) == len(known)), 3)
-    return lambda value: writes(value, digits)
+
+    def written(value: float) -> str:
+        return writes(value, digits)
+
+    written.__name__ = "people" if writes is people else power_of_ten.__name__  # by which the page's script zooms
+    return written
 
 
 def _power_or_zero(value: float | None, digits: int) -> str:

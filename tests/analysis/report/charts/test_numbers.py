@@ -7,6 +7,7 @@ from sweeplaw.analysis.report.charts.numbers import (
     fixed,
     flops,
     level,
+    level_form,
     people,
     percent,
     power_of_ten,
@@ -75,3 +76,17 @@ def test_a_value_has_the_digits_that_its_interval_deserves(value, low, high, tex
         part.replace(" B", f"{NARROW}B").replace(" M", f"{NARROW}M").replace(" k", f"{NARROW}k") for part in text
     )
     assert estimate(1.73, None, None, identified=False)[1] == "unbounded"
+
+
+@pytest.mark.parametrize(
+    ("levels", "shown", "name"),
+    [
+        ([512.0, 79_912.0], ["512", "79,912"], "level"),
+        ([79_912.0, 128_000.0], ["79.9 k", "128 k"], "people"),
+        ([0.0, 1e-5, 1e-3], ["0", "10⁻⁵", "10⁻³"], "power_of_ten"),
+    ],
+)
+def test_levels_of_one_axis_are_written_in_one_form_which_the_script_knows(levels, shown, name) -> None:
+    write = level_form(levels)
+    assert [write(value).replace(NARROW, " ") for value in levels] == shown
+    assert write.__name__ == name
