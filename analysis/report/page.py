@@ -57,6 +57,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             "cards": family_cards(section, shown, report.tables.curves, f"f{k}"),
             "key": f"family-{k}",
             "sentences": tuple(answer(shown)),
+            "odd_units": section.surface.fit.observations.odd_units if section.surface.fit else "",
         }
         for k, (section, shown) in enumerate(zip(report.sections, values["families"], strict=True))
     ]

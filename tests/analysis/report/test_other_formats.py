@@ -84,6 +84,21 @@ def test_the_page_of_a_table_advises_no_command_that_takes_a_store(tmp_path: Pat
     assert "None" not in BeautifulSoup(text, "html.parser").get_text()
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_units_that_seem_to_be_millions_are_said_where_numbers_are(scale: float, tmp_path: Path) -> None:
+    rows = [
+        (n * scale, d * scale, 1.7 + 4e2 / n**0.34 + 4e2 / d**0.28)
+        for n in (1e7, 4e7, 1e8, 1e9)
+        for d in (1e9, 4e9, 1e10, 1e11)
+    ]
+    pl.DataFrame(rows, schema=["N", "D", "val_loss"], orient="row").write_csv(tmp_path / "runs.csv")
+    text = page.write(make(tmp_path / "runs.csv", x={"N": "N", "D": "D"}), tmp_path)[0].read_text()
+    marked = [one.get_text() for one in BeautifulSoup(text, "html.parser").select(".badges .part, p.bad")]
+    assert sum("seems to be in millions" in one for one in marked) == (3 if scale < 1 else 0)
+    assert ("Units unclear" in text) == (scale < 1)
+
+
 def test_the_page_of_a_store_quotes_its_path_in_commands(html: str) -> None:
     assert re.search(r"<code>sweeplaw next \S+/store ", html)
 
