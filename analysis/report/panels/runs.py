@@ -17,14 +17,14 @@ from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.units import labelled
 from sweeplaw.trials.quantities import counted
 
-MOST_BARS = 3000  # packs or trials of a chart of times; of more, there is none
+MOST_BARS = 3000  # parts of packs, or trials, of a chart of times; of more, there is none
 MOST_LANES = 48
 NEEDED = ("started_at", "ended_at", "state", "trial_id")
 WASTED = ("failed", "worker_died", "out_of_memory")
 
 
 def times_card(trials: pl.DataFrame, key: str) -> Card | None:
-    """Return a bar for each trial, or pack of trials, over the time since the first start, a lane for each slot.
+    """Return a bar for each trial, or part of a pack, over the time since the first start, a lane for each slot.
 
     None where times are unknown, or there are more than `MOST_BARS` bars or `MOST_LANES` lanes.
     """
@@ -33,13 +33,7 @@ def times_card(trials: pl.DataFrame, key: str) -> Card | None:
     timed = trials.drop_nulls(["started_at", "ended_at"])
     if not timed.height or not all(timed[name].dtype.is_temporal() for name in NEEDED[:2]):
         return None
-    host = pl.col("host").fill_null("") if "host" in timed.columns else pl.lit("")
-    pack = pl.col("pack_id").fill_null(pl.col("trial_id")) if "pack_id" in timed.columns else pl.col("trial_id")
-    bars = (
-        timed.group_by(host.alias("host"), pack.alias("pack"))
-        .agg(pl.col("started_at").min(), pl.col("ended_at").max(), trials=pl.len(), states=pl.col("state").unique())
-        .sort("started_at", "pack")
-    )
+    bars = _packs(timed)
     if not 1 < bars.height <= MOST_BARS:
         return None
     start = bars["started_at"].min()
@@ -72,11 +66,39 @@ def times_card(trials: pl.DataFrame, key: str) -> Card | None:
     return card(
         key,
         f"{percent(busy)} of the slots' time went into trials",
-        "A bar is a trial, or a pack of trials that train as one. Orange: diverged; hatched: failed.",
+        "A bar is a trial, or trials of a pack that end alike. Orange: diverged; hatched: failed.",
         draw,
         f"{counted(bars.height, 'bar')} on {counted(count, 'slot')}, from the first start to the last end.",
         f"Times of {counted(bars.height, 'bar')} on {counted(count, 'slot')}.",
         sheet(("slot", "host", "pack", "start_seconds", "end_seconds", "trials", "state"), rows),
+    )
+
+
+def _packs(timed: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars: the trials of a pack, in parts where trials one after another end in ways that differ in colour.
+
+    Trials of a pack that ran at the same time are one stack, which has the colour of the worst.
+    """
+    host = pl.col("host").fill_null("") if "host" in timed.columns else pl.lit("")
+    pack = pl.col("pack_id").fill_null(pl.col("trial_id")) if "pack_id" in timed.columns else pl.col("trial_id")
+    colour = pl.when(pl.col("state").is_in(WASTED)).then(1).when(pl.col("state") == "diverged").then(2).otherwise(0)
+    own = ("host", "pack")
+    parts = (
+        (pl.col("started_at") >= pl.col("ended_at").cum_max().shift(1).over(own))
+        & (pl.col("colour") != pl.col("colour").shift(1).over(own))
+    ).fill_null(value=False)
+    return (
+        timed.with_columns(host.alias("host"), pack.alias("pack"), colour.alias("colour"))
+        .sort(*own, "started_at", "ended_at")
+        .with_columns(parts.cast(pl.Int64).cum_sum().over(own).alias("part"))
+        .group_by(*own, "part")
+        .agg(
+            pl.col("started_at").min(),
+            pl.col("ended_at").max(),
+            trials=pl.len(),
+            states=pl.col("state").unique(maintain_order=True),
+        )
+        .sort("started_at", "pack")
     )
 
 

@@ -59,12 +59,24 @@ def test_the_time_on_slots_is_shown_with_what_was_lost() -> None:
     assert "minutes since the first start" in drawn
 
 
-def test_trials_of_one_pack_are_one_bar_in_the_worst_of_their_states() -> None:
+def test_trials_of_one_stack_are_one_bar_in_the_worst_of_their_states() -> None:
     rows = [("t1", 0, 10, "h", "completed"), ("t2", 5, 20, "h", "failed"), ("t3", 20, 30, "h", "completed")]
     card = times_card(trials(*rows, pack_id=["p", "p", None]), "k")
     assert card is not None
     assert card.sheet is not None
     assert card.sheet.rows == ((1, "h", "p", 0, 20, 2, "failed"), (1, "h", "t3", 20, 30, 1, "completed"))
+
+
+def test_trials_one_after_another_are_bars_of_their_own_where_their_colours_differ() -> None:
+    ends = ["completed", "completed", "failed", "out_of_memory", "diverged", "completed", "preempted"]
+    rows = [(f"t{k}", 10.0 * k, 10.0 * k + 10, "h", state) for k, state in enumerate(ends)]
+    card = times_card(trials(*rows, pack_id=["p"] * len(ends)), "k")
+    assert card is not None
+    assert card.sheet is not None
+    assert [row[3:] for row in card.sheet.rows] == [
+        (0, 20, 2, "completed"), (20, 40, 2, "failed"), (40, 50, 1, "diverged"), (50, 70, 2, "completed"),
+    ]  # fmt: skip
+    assert {row[0] for row in card.sheet.rows} == {1}
 
 
 def test_without_times_or_with_one_bar_there_is_no_card() -> None:
