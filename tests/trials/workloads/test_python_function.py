@@ -305,3 +305,28 @@ def test_each_sweep_runs_the_module_of_its_own_folder(load: Callable[..., Any], 
         *_, outcome = workload.run([TrialSpec.of(workload.name, workload.knobs, {})], Context("cpu", tmp_path))
         losses[name] = dict(outcome.metrics)["val_loss"]
     assert losses == {"a": ord("a"), "b": ord("b")}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_reports_after_the_end_ends_as_by_its_own_exit(run: Run) -> None:
+    source = """
+import threading
+ended, after = threading.Event(), []
+def late(report):
+    ended.wait(10)
+    try:
+        report(step=9, val_loss=0.0)
+    except BaseException as error:
+        after.append(type(error))
+        raise
+def f(config, report):
+    global thread
+    thread = threading.Thread(target=late, args=(report,))
+    thread.start()
+    return 1.0
+"""
+    points, outcome = run(source)
+    module = sys.modules[MODULE]
+    module.ended.set()
+    module.thread.join(10)
+    assert (points, outcome.metrics, module.after) == ([], {"val_loss": 1.0}, [SystemExit])

@@ -45,6 +45,7 @@ def reported_points(body: Callable[[Put], None], trial_id: str) -> Generator[Cur
 
 def _contained(body: Callable[[Put], None], channel: _Channel, trial_id: str) -> None:
     process, error = os.getpid(), None
+    channel.thread = threading.get_ident()
     try:
         with isolated(trial_id):
             body(channel.put)
@@ -64,6 +65,7 @@ class _Channel:
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
+        self.thread: int | None = None  # the function's own; it may start more, which may outlive it
         self._points: deque[CurvePoint] = deque()
         self._asked = self._put = 0
         self._ended = self._closed = False
@@ -80,6 +82,8 @@ class _Channel:
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         self._changed.wait_for(lambda: ready() or self._closed)
+        if self._closed and threading.get_ident() != self.thread:
+            raise SystemExit  # which ends a thread without a word
         if self._closed:
             raise ReaderClosed
 
