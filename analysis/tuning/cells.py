@@ -234,8 +234,11 @@ def _measured(
 
     Raise InputError if no cell is left.
     """
-    kept = frame.drop_nulls([*keys, *knobs])
-    dropped = {"a cell or knob column is null": frame.height - kept.height}
+    kept, dropped = frame, dict[str, int]()
+    for name in dict.fromkeys([*keys, *knobs]):
+        known = kept.drop_nulls(name)
+        dropped[f"{name} is null"] = kept.height - known.height
+        kept = known
     for name in [*axes, *knobs]:
         positive = kept.filter((pl.col(name) > 0) & (pl.col(name) < math.inf))
         dropped[f"{name} is zero, negative or infinite (it has no log)"] = kept.height - positive.height

@@ -114,6 +114,15 @@ def test_families_that_launches_recorded_are_recipes_and_their_tuned_knobs_are_h
     assert dict(table.dropped) == {"not at the best wd of the cell": 2 * runs().height}
 
 
+def test_rows_without_a_value_are_counted_by_the_column_that_lacks_it() -> None:
+    number = pl.int_range(pl.len())
+    frame = runs().with_columns(
+        pl.when(number != 0).then(pl.col("N")).alias("N"), pl.when(~number.is_in([0, 1, 2])).then("lr").alias("lr")
+    )
+    table = cell_table(frame, ["N", "D"], ["lr"], "val_loss")
+    assert dict(table.dropped) == {"N is null": 1, "lr is null": 2}
+
+
 @pytest.mark.heavy
 def test_losses_are_averaged_over_seeds_before_anything_is_compared() -> None:
     seeds = [runs(noise=0.002, seed=seed, seed_=seed).rename({"seed_": "seed"}) for seed in range(3)]
