@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
+from sweeplaw.analysis.fitting.display.digits import in_step
 from sweeplaw.analysis.fitting.noise.noise import INDEPENDENT, Noise
 from sweeplaw.analysis.fitting.noise.run_noise import run_noise
 from sweeplaw.analysis.fitting.profiles import ProfileLikelihood, profile
@@ -179,7 +180,7 @@ class Fit(Shown):
         """Return the fit in a few lines. Intervals are among them only if there are draws: profiles take a second."""
         mark = "" if self.verified else " ?"
         ends = self.intervals if self.draws is not None else {}
-        params = [f"{name} = {value:.6g}{_ends(ends.get(name))}{mark}" for name, value in self.params.items()]
+        params = [f"{name} = {_shown(value, ends.get(name))}{mark}" for name, value in self.params.items()]
         fixed = [f"{name} = {value:.6g} (fixed)" for name, value in self.law.fixed]
         return (
             f"{self.law.name}: L = {self.law.formula}",
@@ -232,8 +233,10 @@ def require_fits(*fits: object) -> None:
     require_types(*(("fit", fit, Fit, "what fit returns") for fit in fits))
 
 
-def _ends(interval: Interval | None) -> str:
-    return f" [{interval.low:.4g}, {interval.high:.4g}]" if interval else ""
+def _shown(value: float, interval: Interval | None) -> str:
+    """Return a value with its interval, if that is known, in the digits that it deserves."""
+    text, low, high = in_step(value, *((interval.low, interval.high) if interval else (None, None)))
+    return f"{text} [{low}, {high}]" if interval else text
 
 
 def _open_ended(interval: Interval, param: Param) -> Interval:

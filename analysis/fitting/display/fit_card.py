@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweeplaw.analysis.fitting.derived.derived_interval import MISFIT
+from sweeplaw.analysis.fitting.display.digits import in_step
 from sweeplaw.analysis.tables.display import Card
 from sweeplaw.trials.quantities import percent
 
@@ -77,8 +78,8 @@ def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
 def _parameters(answer: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, value in answer["params"].items():
         interval = answer["intervals"].get(name)
-        low, high = (f"{interval[end]:.6g}" if interval else "" for end in ("low", "high"))
-        yield name, f"{value:.8g}{mark(answer)}", low, high
+        shown, low, high = in_step(value, *((interval["low"], interval["high"]) if interval else (None, None)))
+        yield name, f"{shown}{mark(answer)}", low, high
     for name, value in answer["fixed"].items():
         yield name, f"{value:.8g}", "fixed", ""
 

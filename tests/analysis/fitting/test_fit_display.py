@@ -15,6 +15,7 @@ from sweeplaw import analysis
 from sweeplaw.analysis.fitting import profiles
 from sweeplaw.analysis.fitting.derived.derived_interval import MISFIT
 from sweeplaw.analysis.fitting.display import fit_card
+from sweeplaw.analysis.fitting.display.digits import in_step
 from sweeplaw.analysis.fitting.display.fit_latex import number
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.tables.tables import Tables
@@ -38,7 +39,9 @@ def fit() -> Fit:
 def test_the_repr_is_a_few_lines_with_every_parameter_and_the_verdict(fit: Fit) -> None:
     lines = repr(fit).splitlines()
     assert len(lines) <= 8
-    assert all(f"{name} = {value:.6g}" in repr(fit) for name, value in fit.params.items())
+    for name, value in fit.params.items():
+        text, low, high = in_step(value, fit.intervals[name].low, fit.intervals[name].high)
+        assert f"{name} = {text} [{low}, {high}]" in repr(fit)
     assert fit.status in lines
     assert "30 rows used, 0 left out" in lines
     unverified = analysis.fit({"x": [1.0, 2, 4, 8, 16], "loss": [3.0, 3.1, 3.2, 3.3, 3.4]}, "power_asymptote", "ls")
@@ -66,7 +69,8 @@ def test_to_dict_is_json_and_the_summary_has_its_numbers(fit: Fit) -> None:
     assert [item["flops"] for item in values["derived"]["compute_optimal"]] == [1e20]
     shown = fit.summary()
     for name, value in fit.params.items():
-        assert re.search(rf"^{name} +{re.escape(f'{value:.8g}')} ", shown, re.MULTILINE)
+        text, low, high = map(re.escape, in_step(value, fit.intervals[name].low, fit.intervals[name].high))
+        assert re.search(rf"^{name} +{text} +{low} +{high}$", shown, re.MULTILINE)
     assert f"status: {fit.status}" in shown
 
 
