@@ -53,7 +53,7 @@ class KnobLaw(Shown):
     @property
     def formula(self) -> str:
         """The law in conventional notation: ``lr = 77.7 N^-0.766 D^0.197``."""
-        powers = [f"{axis}^{exponent.value:.3f}" for axis, exponent in self.exponents.items()]
+        powers = [f"{axis}^{exponent.value:z.3f}" for axis, exponent in self.exponents.items()]
         return " ".join([f"{self.knob} = {self._coefficient()}", *powers])
 
     def _coefficient(self) -> str:
@@ -63,7 +63,7 @@ class KnobLaw(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return the formula, with the 95 % intervals of its exponents, and the factor of each recipe."""
-        known = [f"{axis} [{e.low:.3f}, {e.high:.3f}]" for axis, e in self.exponents.items() if e.low is not None]
+        known = [f"{axis} [{e.low:z.3f}, {e.high:z.3f}]" for axis, e in self.exponents.items() if e.low is not None]
         first = f"{self.formula}    95 %: {', '.join(known)}" if known else self.formula
         return (first, *(f"    x {_factor(factor)} for {name}" for name, factor in self.offsets.items()))
 

@@ -136,9 +136,7 @@ def _tolerance(width: KnobTolerance) -> str:
 def _scores(evaluation: LawEvaluation) -> str:
     split = f"{evaluation.kind.replace('_', '-')} ({counted(evaluation.held_out, 'cell')})"
     scores = [
-        f"{m.name} {m.score:.3f} (noise floor {round(m.floor, 3) + 0.0:.3f})"
-        if m.floor is not None
-        else f"{m.name} {m.score:.3f}"
+        f"{m.name} {m.score:.3f} (noise floor {m.floor:z.3f})" if m.floor is not None else f"{m.name} {m.score:.3f}"
         for m in evaluation.metrics
         if m.score is not None
     ]

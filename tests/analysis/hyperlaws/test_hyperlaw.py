@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from sweeplaw.analysis.hyperlaws.evaluation import Scorer, leave_one_out, score
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw
 from sweeplaw.analysis.hyperlaws.joint import joint
-from sweeplaw.analysis.hyperlaws.knob_law import knob_law
+from sweeplaw.analysis.hyperlaws.knob_law import Estimate, knob_law
 from sweeplaw.analysis.hyperlaws.pooled import Pooled, determining_cells, resampled_cells
 from sweeplaw.analysis.tables.runs import prepare
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
@@ -516,3 +517,9 @@ def test_the_values_account_for_every_law_row_and_cell() -> None:
     assert values["cells"] == {"total": 17, "used": 17, "dropped": []}
     assert values["evaluation"]["leave_one_cell_out"]["quadratic"]["noise_floor_permille"] > 0
     assert "train_small_test_large" in values["evaluation"]
+
+
+def test_an_exponent_that_rounds_to_zero_has_no_sign() -> None:
+    law = hyperlaw(planted(), knobs=["lr"], resamples=20).law("lr")
+    small = replace(law, exponents={"N": Estimate(-0.0002, -0.0004, 0.0003), "D": Estimate(-0.0006, -0.0007, -0.0005)})
+    assert small.headline()[0].endswith(" N^0.000 D^-0.001    95 %: N [0.000, 0.000], D [-0.001, -0.001]")
