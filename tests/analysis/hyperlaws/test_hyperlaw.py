@@ -519,6 +519,7 @@ def test_the_values_account_for_every_law_row_and_cell() -> None:
     assert "train_small_test_large" in values["evaluation"]
 
 
+@pytest.mark.heavy
 def test_an_exponent_that_rounds_to_zero_has_no_sign() -> None:
     law = hyperlaw(planted(), knobs=["lr"], resamples=20).law("lr")
     small = replace(law, exponents={"N": Estimate(-0.0002, -0.0004, 0.0003), "D": Estimate(-0.0006, -0.0007, -0.0005)})
