@@ -50,7 +50,7 @@ TAIL_BYTES = 2000
 TAIL_COLUMNS = 1000
 PREEMPTION_SECONDS = 1.0  # between checks whether the worker is being preempted
 METRICS_FILE_SECONDS = 0.5  # between reads of the metrics file, which is also read after every output
-METRICS_BYTES = 1 << 23  # of it at each of them
+METRICS_BYTES = 1 << 20  # of it at each of them
 OUT_OF_MEMORY = (  # in lower case, on stderr
     "out of memory",
     "outofmemory",
@@ -92,7 +92,9 @@ def follow(
         running = process.running(call.argv, cwd=call.cwd, env=call.env, stderr=stderr, grace_seconds=grace_seconds)
         with _reports_file(call) as metrics, running as child, _followed(stderr, log) as follow_stderr:
             wake_seconds = METRICS_FILE_SECONDS if metrics else PREEMPTION_SECONDS
-            chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds, lambda: held)
+            chunks = _output(
+                child, preemption, timeout_seconds, wake_seconds, grace_seconds, lambda: 0.0 if metrics else held
+            )
             logged = _logged(chunks, stdout, log, follow_stderr)
             for line in _lines(_reports_in(logged, metrics), reports):
                 for point in _points(_report(reader, line, reports), reports):
