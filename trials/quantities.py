@@ -58,9 +58,9 @@ def disk_size(count: int) -> str:
     return f"{count} B"
 
 
-def percent(share: float) -> str:
-    """Format a share or a level in four digits: ``95 %``, ``99.9 %``."""
-    return f"{100 * share:.4g} %"
+def percent(share: float, form: str = ".4g") -> str:
+    """Format a share or a level in per cent, in four digits unless ``form`` says how: ``95 %``, ``99.9 %``."""
+    return f"{100 * share:{form}} %"
 
 
 def hours(value: float | None) -> str:

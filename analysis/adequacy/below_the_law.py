@@ -11,6 +11,7 @@ from sweeplaw.analysis.adequacy.lack_of_fit import LEVEL
 from sweeplaw.analysis.fitting.derived.allocation import compute_of, is_surface
 from sweeplaw.analysis.fitting.derived.frontier import frontier
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 
@@ -65,7 +66,7 @@ def below_best_loss(fit: Fit, noise: float) -> Finding | None:
         return Finding("frontier", "passed", "no budget's best run is clearly better than the law's optimum", numbers)
     sentence = (
         f"the best runs of {count} of {len(gaps)} budgets are below the least loss that the law allows there, "
-        f"by up to {-gaps.min():.2%}"
+        f"by up to {percent(-gaps.min(), '.2f')}"
     )
     return Finding("frontier", "failed", sentence, numbers)
 

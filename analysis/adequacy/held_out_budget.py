@@ -10,6 +10,7 @@ from sweeplaw.analysis.adequacy.budgets import budgets
 from sweeplaw.analysis.adequacy.finding import Finding
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import refit
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 
@@ -40,8 +41,8 @@ def held_out_budget(fit: Fit, noise: float) -> Finding | None:
     if errors is None:
         return None
     numbers = {"rows": errors.rows, "error_of_loss": errors.law, "plain_power_law_error_of_loss": errors.plain}
-    ours = f"fitted without the {errors.rows} largest runs the law is off by {errors.law:.2%} there"
-    sentence = f"{ours}, a plain power law by {errors.plain:.2%}"
+    ours = f"fitted without the {errors.rows} largest runs the law is off by {percent(errors.law, '.2f')} there"
+    sentence = f"{ours}, a plain power law by {percent(errors.plain, '.2f')}"
     worse = errors.law > BETTER * errors.plain and errors.law > NOISY * noise
     return Finding("held_out_budget", "failed" if worse else "passed", sentence, numbers)
 

@@ -17,6 +17,7 @@ from scipy.stats import f as fisher
 
 from sweeplaw.analysis.adequacy.finding import Finding
 from sweeplaw.analysis.adequacy.points import FitPoints, orthonormal
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 
@@ -83,13 +84,14 @@ def _judged(name: str, test: _Test, spread: float, pattern: str) -> Finding:
         "misfit_of_loss": test.misfit, "noise_of_loss": test.noise, "detectable_of_loss": test.detectable,
     }  # fmt: skip
     if test.p_value < LEVEL and test.misfit > NEGLIGIBLE:
-        sizes = f"{test.misfit:.2%} of the loss against a noise of {test.noise:.2%}"
+        sizes = f"{percent(test.misfit, '.2f')} of the loss against a noise of {percent(test.noise, '.2f')}"
         return Finding(name, "failed", f"{pattern}: {sizes} (F test, p {chance(test.p_value)})", numbers)
     if test.detectable > max(LARGEST_UNSEEN * spread, NEGLIGIBLE):
-        hidden = f"a misfit of {test.detectable:.2%} of the loss could hide in the noise of these rows"
+        hidden = f"a misfit of {percent(test.detectable, '.2f')} of the loss could hide in the noise of these rows"
         return Finding(name, "unknown", hidden, numbers)
     seen = max(test.detectable, NEGLIGIBLE)
-    return Finding(name, "passed", f"no misfit found; one of {seen:.2%} of the loss would have been", numbers)
+    sentence = f"no misfit found; one of {percent(seen, '.2f')} of the loss would have been"
+    return Finding(name, "passed", sentence, numbers)
 
 
 def chance(p_value: float) -> str:

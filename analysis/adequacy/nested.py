@@ -21,6 +21,7 @@ from sweeplaw.analysis.fitting.solver.newton import minimise
 from sweeplaw.analysis.fitting.solver.solve import Setup, set_up, smoothed
 from sweeplaw.analysis.laws.catalog import ADDITIVE, ASYMPTOTE, POWER, SKALING
 from sweeplaw.analysis.laws.law import Law
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 Params = Mapping[str, float]
@@ -78,7 +79,8 @@ def _finding(wider: _Wider, setup: Setup, found: Array, fit: Fit, p_value: float
     numbers = {"wider_law": wider.law.name, "p_value": p_value, "objective_falls_by": fall,
                wider.extra: params[wider.extra]}  # fmt: skip
     if p_value < LEVEL and change > NEGLIGIBLE:
-        better = f"{wider.in_words} lowers the objective by {fall:.0%} (p {chance(p_value)}): try {wider.law.name}"
+        better = f"{wider.in_words} lowers the objective by {percent(fall, '.0f')} (p {chance(p_value)})"
+        better = f"{better}: try {wider.law.name}"
         return Finding("nested", "failed", better, numbers)
     return Finding("nested", "passed", f"{wider.in_words} describes the rows no better (p {chance(p_value)})", numbers)
 

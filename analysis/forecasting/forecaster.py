@@ -24,7 +24,7 @@ from sweeplaw.analysis.laws.catalog import law as named_law
 from sweeplaw.analysis.laws.law import Law, formula_law
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.trials.errors import InputError, require_positive, shown
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, percent
 
 Array = np.ndarray
 
@@ -121,7 +121,7 @@ class Forecaster(Shown):
         return (
             f"forecast by {self.law.name} and a smooth discrepancy, learnt from {learnt} at "
             f"{counted(self.budgets, 'budget')}",
-            f"noise of a run {self.noise:.2%}; {self._widened()}",
+            f"noise of a run {percent(self.noise, '.2f')}; {self._widened()}",
             *self.warnings,
         )
 

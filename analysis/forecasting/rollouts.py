@@ -17,6 +17,7 @@ from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.display import Card, Shown
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 
@@ -36,8 +37,10 @@ class Rollout(Shown):
         """Return the error and the coverage in one line."""
         found = self.scores
         return (
-            f"{self.cut}: {self.ahead} runs forecast from {self.rows}: error {found['mean_abs_error']:.2%}, "
-            f"{found['coverage_95']:.0%} inside the 95 % band, which is {found['width_95']:.2%} wide",
+            f"{self.cut}: {self.ahead} runs forecast from {self.rows}: "
+            f"error {percent(found['mean_abs_error'], '.2f')}, "
+            f"{percent(found['coverage_95'], '.0f')} inside the 95 % band, "
+            f"which is {percent(found['width_95'], '.2f')} wide",
         )
 
     def to_dict(self) -> dict[str, Any]:

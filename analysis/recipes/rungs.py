@@ -33,7 +33,7 @@ from sweeplaw.analysis.tables.tables import read
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.analysis.tuning.optimum import optima as optima_of
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted, short
+from sweeplaw.trials.quantities import counted, percent, short
 
 Array = np.ndarray
 
@@ -94,7 +94,7 @@ class Rungs(Shown):
         edges = f"; {'; '.join(rung.edges)}" if rung.edges else ""
         hint = "" if edges or excess < 0 else "; its knobs are worth a wider search"
         return (
-            f"{self.axis} = {short(rung.value)} is {abs(excess):.2%} {side} the law fitted without it, "
+            f"{self.axis} = {short(rung.value)} is {percent(abs(excess), '.2f')} {side} the law fitted without it, "
             f"{abs(rung.errors_off or 0.0):.1f} standard errors{edges or hint}"
         )
 
@@ -268,7 +268,7 @@ def _place(cell: CellOptimum, columns: dict[str, str]) -> tuple[float, ...] | No
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2%}"
+    return "–" if value is None else percent(value, "+.2f")
 
 
 def _number(value: float | None) -> str:

@@ -16,6 +16,7 @@ from sweeplaw.analysis.fitting.derived.allocation import compute_of, flops_per_n
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.scaling.crossover import crossover
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import percent
 
 AHEAD = 10.0  # times the largest run of both families
 
@@ -85,9 +86,9 @@ def _sentence(first: str, second: str, crossing: Mapping[str, Any]) -> str:
     """Return where two laws cross, or which is lower, with its probability."""
     better = {first: crossing["a_better_at_high"], second: 1 - crossing["a_better_at_high"]}
     lower = max(better, key=lambda name: better[name])
-    at = f"at {crossing['high']:.2g} FLOPs the loss of {lower} is lower in {better[lower]:.0%} of the draws"
+    at = f"at {crossing['high']:.2g} FLOPs the loss of {lower} is lower in {percent(better[lower], '.0f')} of the draws"
     if crossing["estimate"] is None:
         return f"{first} and {second} do not cross between {crossing['low']:.2g} and {crossing['high']:.2g} FLOPs; {at}"
     interval = crossing["interval"]
-    ends = f"{interval['low']:.2g} to {interval['high']:.2g}, in {crossing['probability']:.0%} of the draws"
+    ends = f"{interval['low']:.2g} to {interval['high']:.2g}, in {percent(crossing['probability'], '.0f')} of the draws"
     return f"{first} and {second} cross at {crossing['estimate']:.2g} FLOPs ({ends}); {at}"

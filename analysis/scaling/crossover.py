@@ -81,12 +81,13 @@ class Crossing(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return where the curves cross, how likely that is, and the verdict."""
-        ends = f"[{self.interval.low:.4g}, {self.interval.high:.4g}] in {self.probability:.0%} of the paired draws"
+        share = percent(self.probability, ".0f")
+        ends = f"[{self.interval.low:.4g}, {self.interval.high:.4g}] in {share} of the paired draws"
         if self.estimate is None:
             ends = f"of the fitted curves; those of draws cross within {ends}" if self.probability else "in any draw"
         where = "no crossing" if self.estimate is None else f"crossing at {self.axis} = {self.estimate:.4g}"
         span = f"between {self.axis} = {self.low:.3g} and {self.high:.3g}"
-        return (f"{where} {ends}", f"A overtakes B {span} in {self.overtakes:.0%} of them", self.verdict())
+        return (f"{where} {ends}", f"A overtakes B {span} in {percent(self.overtakes, '.0f')} of them", self.verdict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the crossing as plain values for JSON, without its draws."""

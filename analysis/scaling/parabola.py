@@ -19,6 +19,7 @@ from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
 from sweeplaw.analysis.scaling.approach import MIN_BUDGETS, Approach, IsoflopBudget, line, slopes
 from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, WIDEST, WINDOW, IsoflopDesign, windows
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 
@@ -63,7 +64,7 @@ def budget_of(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
     inside, width = windows(rows.params[members], losses[None])
     used, window = int(inside.sum()), float(width[0])
     if not used:
-        few = f"fewer than {MIN_SIZES} sizes within {WIDEST:.0%} of its least loss"
+        few = f"fewer than {MIN_SIZES} sizes within {percent(WIDEST, '.0f')} of its least loss"
         return IsoflopBudget(flops, len(members), None, None, None, few, used, window)
     fitted = log_params[inside[0]]
     lowest = float(_vertices(log_params, losses[None], inside.astype(float), 2)[0])
@@ -140,9 +141,10 @@ def _minimum(coefficients: Array, degree: int) -> Array:
 def _notes(budgets: tuple[IsoflopBudget, ...]) -> list[str]:
     """Return the window, the budgets that are off centre, and why some have no optimum."""
     widths = [budget.window for budget in budgets if budget.rows_used and budget.window]
-    wider = f" ({max(widths):.0%} where that holds too few sizes)" if max(widths) > WINDOW else ""
+    wider = f" ({percent(max(widths), '.0f')} where that holds too few sizes)" if max(widths) > WINDOW else ""
     used, count = sum(budget.rows_used or 0 for budget in budgets), sum(budget.rows for budget in budgets)
-    notes = [f"fitted to the {used} of {count} rows within {WINDOW:.0%} of the least loss of their budget{wider}"]
+    within = f"within {percent(WINDOW, '.0f')} of the least loss of their budget{wider}"
+    notes = [f"fitted to the {used} of {count} rows {within}"]
     kept = [budget for budget in budgets if budget.params is not None]
     if off := sum(abs(budget.off_centre or 0.0) > OFF_CENTRE for budget in kept):
         notes.append(f"off-centre sampling at {off} of {len(kept)} budgets pulls the vertex")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, is_lopsided, term_count
+from sweeplaw.trials.quantities import percent
 
 Array = NDArray[np.float64]
 Edge = Literal["", "low", "high"]
@@ -106,7 +107,7 @@ class CellSettings:
             None,
             None,
             f"too few points: {int(np.isfinite(z).sum())} rows, of which fewer than {needed} with three levels of each "
-            f"of {', '.join(usable)} lie within {WINDOWS[-1]:.0%} of the best",
+            f"of {', '.join(usable)} lie within {percent(WINDOWS[-1], '.0f')} of the best",
         )
 
 
@@ -171,5 +172,5 @@ def objection(fit: Quadratic, knobs: Sequence[KnobOptimum]) -> str:
     if fit.convex is None:
         return "as many terms as points"
     if fit.convex < CONVEX_ENOUGH:
-        return f"curvature not established: {fit.convex:.0%} of the draws are convex"
+        return f"curvature not established: {percent(fit.convex, '.0f')} of the draws are convex"
     return ""

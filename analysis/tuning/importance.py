@@ -26,7 +26,7 @@ from sweeplaw.analysis.tuning.repeats import settings as averaged
 from sweeplaw.analysis.tuning.selection_bias import selection_bias
 from sweeplaw.analysis.tuning.settings import SIZES, further_recipes
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import plain, settings
+from sweeplaw.trials.quantities import percent, plain, settings
 
 Array = NDArray[np.float64]
 
@@ -66,8 +66,8 @@ class Importance(Shown):
     def headline(self) -> tuple[str, ...]:
         """Return the cell and its knobs, the most important one first."""
         cell = settings(self.cell) or "all rows"
-        ranked = ", ".join(f"{name} {self.knobs[name]:.1%}" for name in self.ranking)
-        return (f"{cell}: {self.rows} rows on {self.points} grid points, {self.filled:.1%} filled", ranked)
+        ranked = ", ".join(f"{name} {percent(self.knobs[name], '.1f')}" for name in self.ranking)
+        return (f"{cell}: {self.rows} rows on {self.points} grid points, {percent(self.filled, '.1f')} filled", ranked)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decomposition as plain values for JSON."""
@@ -89,15 +89,17 @@ class Importance(Shown):
 
     def card(self) -> Card:
         """Return the shares and the costs of freezing as a table."""
-        rows = [(name, f"{self.knobs[name]:.1%}", self.remark(name)) for name in self.ranking]
-        rows += [(f"{a} x {b}", f"{share:.1%}", "") for (a, b), share in self.largest_pairs()]
-        rows += [("higher orders", f"{self.rest:.1%}", "")]
+        rows = [(name, f"{percent(self.knobs[name], '.1f')}", self.remark(name)) for name in self.ranking]
+        rows += [(f"{a} x {b}", percent(share, ".1f"), "") for (a, b), share in self.largest_pairs()]
+        rows += [("higher orders", percent(self.rest, ".1f"), "")]
         return Card(self.headline()[:1], ("knob", "share of variance", ""), tuple(rows), (self.noise_sentence(),))
 
     def cost_of_freezing(self, name: str) -> str:
-        """Return ``frozen at 0.01: +1.20% of loss``."""
+        """Return ``frozen at 0.01: +1.20 % of loss``."""
         value, cost = self.frozen[name]
-        return f"{plain(value)} was not run" if cost is None else f"frozen at {plain(value)}: +{cost:.2%} of loss"
+        if cost is None:
+            return f"{plain(value)} was not run"
+        return f"frozen at {plain(value)}: +{percent(cost, '.2f')} of loss"
 
     def remark(self, name: str) -> str:
         """Return the cost of freezing a knob, and whether its share may be noise alone."""
@@ -108,7 +110,8 @@ class Importance(Shown):
         """Return what is known of the noise of a run, and that it is subtracted."""
         if self.noise is None or self.noise_share is None:
             return "noise of a run unknown (no repeated settings, no lines of four in the grid): not subtracted"
-        return f"{self.noise.sentence()}: {self.noise_share:.1%} of the variance, subtracted from shares and costs"
+        share = percent(self.noise_share, ".1f")
+        return f"{self.noise.sentence()}: {share} of the variance, subtracted from shares and costs"
 
     def largest_pairs(self) -> list[tuple[tuple[str, str], float]]:
         """Return the pairs of largest share, at most `PAIRS`."""

@@ -21,7 +21,7 @@ from sweeplaw.analysis.tuning.cell_settings import DIVERGED, CellSettings, KnobO
 from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, fit_quadratics
 from sweeplaw.analysis.tuning.repeats import settings as settings_of
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import settings
+from sweeplaw.trials.quantities import percent, settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -196,6 +196,7 @@ def _verdict(
     at = f", {', '.join(held)} held at the best value" if held and usable else ""
     edges = [f"the {'lowest' if knob.edge == 'low' else 'highest'} {knob.name} tried" for knob in knobs if knob.edge]
     edge = f"; the lowest loss is at {' and '.join(edges)}" if edges else ""
-    if reason or fit is None:
+    if reason or fit is None or window is None:
         return f"no interval for an optimum: {reason}{at}{edge}"
-    return f"an optimum in {', '.join(usable)}: convex over {fit.rows} rows within {window:.1%} of the best{at}{edge}"
+    within = f"{fit.rows} rows within {percent(window, '.1f')} of the best"
+    return f"an optimum in {', '.join(usable)}: convex over {within}{at}{edge}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.tuning.cell_settings import CONVEX_ENOUGH
 from sweeplaw.analysis.tuning.optimum import CellOptimum
+from sweeplaw.trials.quantities import percent
 
 Array = NDArray[np.float64]
 
@@ -72,7 +73,7 @@ def plateau(cell: CellOptimum, thresholds: Sequence[float] = THRESHOLDS) -> Plat
         verdict = "convex as fitted, untested: as many terms as points"
     else:
         word = "convex" if fit.convex >= CONVEX_ENOUGH else "not established as convex"
-        verdict = f"{word}: {fit.convex:.1%} of the draws of the curvature are"
+        verdict = f"{word}: {percent(fit.convex, '.1f')} of the draws of the curvature are"
     return Plateau(cell.cell, fit.convex, verdict, widths(fit.hessian, names, thresholds))
 
 

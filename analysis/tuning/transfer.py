@@ -20,7 +20,7 @@ from sweeplaw.analysis.tables.levels import snap
 from sweeplaw.analysis.tables.runs import LARGEST, frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted, settings
+from sweeplaw.trials.quantities import counted, percent, settings
 
 Array = NDArray[np.float64]
 
@@ -46,8 +46,8 @@ class WorkloadScore:
 
     def excess(self) -> tuple[str, str]:
         """Return the excess of the single setting and of the best of the list; empty if none of the list was run."""
-        single = "not run" if self.single is None else f"+{self.single:.2%}"
-        return single, "" if self.list[-1] is None else f"+{self.list[-1]:.2%}"
+        single = "not run" if self.single is None else f"+{percent(self.single, '.2f')}"
+        return single, "" if self.list[-1] is None else f"+{percent(self.list[-1], '.2f')}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -16,7 +16,7 @@ from rich.text import Text
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Plan
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, percent
 from sweeplaw.trials.record import Row, TrialRecord
 
 PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
@@ -115,7 +115,7 @@ class LaunchProgress:
         work = self._work * self._ended / max(1, self._finished)  # assumption: retries are like the rest
         work += self._launch_state.running_flops() if self._by_flops else 0.0
         if work and not self._ended and not self._open:
-            pieces = [f"{work / self._total_work:.0%} of the FLOPs"]
+            pieces = [f"{percent(work / self._total_work, '.0f')} of the FLOPs"]
         else:
             pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
         settled = work >= SETTLED_SHARE * self._total_work or passed >= SETTLED_SECONDS

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from sweeplaw.trials.quantities import percent
+
 Reason = Literal[
     "worker died",
     "node died",
@@ -69,7 +71,7 @@ class Usage:
         share = self.wasted_seconds / self.device_seconds if self.device_seconds else 0.0
         by_reason = sorted(self.wasted.items(), key=lambda item: -item[1])
         reasons = ", ".join(f"{_hours(seconds)} {reason} ({self.losses[reason]}x)" for reason, seconds in by_reason)
-        return f"{_hours(self.device_seconds)} of device time, {share:.1%} of it wasted: {reasons}"
+        return f"{_hours(self.device_seconds)} of device time, {percent(share, '.1f')} of it wasted: {reasons}"
 
 
 def _hours(seconds: float) -> str:

@@ -109,7 +109,7 @@ class RegisteredForecast(Shown):
         """Return the targets as lines over a table of the assumptions."""
         heads = ("assumption", *(f"worth at {_point(target)}" for target in self.targets))
         rows = tuple(
-            (one.text, *("not known" if change is None else f"{change:+.2%}" for change in one.change))
+            (one.text, *("not known" if change is None else percent(change, "+.2f") for change in one.change))
             for one in self.assumptions
         )
         return Card(self.headline(), heads, rows)
@@ -150,8 +150,8 @@ def track_record(forecast: RegisteredForecast) -> str:
     runs = sum(int(one["ahead"]) for one in cuts)
     error, inside = (sum(float(one[name]) * int(one["ahead"]) for one in cuts) / runs for name in _SCORES)
     return (
-        f"{len(cuts)} forecasts of later budgets from earlier ones ({runs} runs): mean error {error:.2%}, "
-        f"{inside:.0%} in the 95 % band"
+        f"{len(cuts)} forecasts of later budgets from earlier ones ({runs} runs): mean error {percent(error, '.2f')}, "
+        f"{percent(inside, '.0f')} in the 95 % band"
     )
 
 

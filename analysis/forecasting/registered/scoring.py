@@ -80,8 +80,10 @@ class ScoreSheet(Shown):
         head = f"{counted(len(self.scored), 'run')} forecast, {done} ended, {len(errors)} counted"
         if not self.calibration:
             return (head, *self.notes)
-        shares = ", ".join(f"{percent(float(one.level))} bands held {one.share:.0%}" for one in self.calibration)
-        return (f"{head}: mean error {np.mean(errors):.2%}; {shares}", *self.notes)
+        shares = ", ".join(
+            f"{percent(float(one.level))} bands held {percent(one.share, '.0f')}" for one in self.calibration
+        )
+        return (f"{head}: mean error {percent(float(np.mean(errors)), '.2f')}; {shares}", *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sheet as plain values for JSON."""
@@ -180,5 +182,5 @@ def _row(one: Scored) -> tuple[str, ...]:
         return (*head, "not yet", "", "", "", note)
     inside = one.inside or {}
     held = " / ".join("yes" if inside.get(level) else "no" for level in LEVELS) if inside else "not counted"
-    error = "" if one.error is None else f"{one.error:+.2%}"
+    error = "" if one.error is None else percent(one.error, "+.2f")
     return (*head, f"{one.observed:.4f}", str(one.runs), error, held, note)

@@ -43,7 +43,8 @@ class Retained(Shown):
         if self.share is None:
             return (f"{where}no share retained: {self.note} ({losses})",)
         ends = "" if self.interval is None else f" [{percent(self.interval.low)}, {percent(self.interval.high)}]"
-        return (f"{where}{self.share:.1%} of the gain retained{ends}{'; ' if self.note else ''}{self.note} ({losses})",)
+        note = f"; {self.note}" if self.note else ""
+        return (f"{where}{percent(self.share, '.1f')} of the gain retained{ends}{note} ({losses})",)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the share as plain values."""

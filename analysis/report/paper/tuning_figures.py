@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from sweeplaw.analysis.report.paper.figures import current_style, shades
 from sweeplaw.analysis.tuning.experiment.experiment import TuningExperiment
 from sweeplaw.analysis.tuning.transfer import Transfer
-from sweeplaw.trials.quantities import settings
+from sweeplaw.trials.quantities import percent, settings
 
 MOST_PLACES = 8
 COLOURS = {"tuning": "#31688e", "evaluation": "#e07b39"}
@@ -39,7 +39,7 @@ def expected_best_figure(found: TuningExperiment) -> Figure:
         panel.set_xlabel("draws k")
         panel.set_ylabel(f"expected {found.report} of the best")
         dashed = "; dashed: the loss that picks it" if found.apart else ""
-        panel.set_title(f"Best of k tried settings, {found.level:.0%} band{dashed}")
+        panel.set_title(f"Best of k tried settings, {percent(found.level, '.0f')} band{dashed}")
         panel.legend()
     return figure
 

@@ -86,7 +86,9 @@ def students(shares: Sequence[Retained]) -> Figure:
             panel.bar(place + 0.25 * (shift - 1), loss, 0.22, color=colour, label=label)
         ends = lines.ends_of(one.interval)
         between = "" if ends is None else f"\n[{percent(round(ends[0], 3))}, {percent(round(ends[1], 3))}]"
-        panel.annotate(f"{one.share:.0%} retained{between}", (place, one.single), ha="center", va="bottom", fontsize=8,
+        assert one.share is not None, "a student that retains no share is not drawn"
+        retained = f"{percent(one.share, '.0f')} retained{between}"
+        panel.annotate(retained, (place, one.single), ha="center", va="bottom", fontsize=8,
                        xytext=(0, 3), textcoords="offset points")  # fmt: skip
     losses = [loss for one in shares for loss in (one.single, one.student, one.teacher)]
     spread = max(losses) - min(losses)

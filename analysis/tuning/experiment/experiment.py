@@ -22,7 +22,7 @@ from sweeplaw.analysis.tuning.experiment.expected_best import (
     supported,
 )
 from sweeplaw.trials.errors import InputError, shown
-from sweeplaw.trials.quantities import counted, settings
+from sweeplaw.trials.quantities import counted, percent, settings
 
 Array = NDArray[np.float64]
 Ends = tuple[float, float]  # of an interval
@@ -96,7 +96,8 @@ class TuningExperiment(Shown):
         several = f"{needed[0]} to {needed[-1]}" if needed[0] < needed[-1] else f"{needed[0]}"
         drawn = sorted(place.count for place in self.places)
         of = f"{drawn[0]} to {drawn[-1]}" if drawn[0] < drawn[-1] else f"{drawn[0]}"
-        lines = [f"{several} of {of} draws are expected to come within {self.within:.2%} of the best of all"]
+        within = percent(self.within, ".2f")
+        lines = [f"{several} of {of} draws are expected to come within {within} of the best of all"]
         if self.apart:
             lines.append(
                 f"{self.pick} is {self.flattery:.4g} lower at the setting that it picks than at the one that "
@@ -113,7 +114,7 @@ class TuningExperiment(Shown):
         losses = ("picked", "reported", "interval", "flattery") if self.apart else ("expected", "interval")
         heads = ("at", "k", *losses, "excess")
         rows = [
-            (settings(place.at) if number == 0 else "", str(one.k), *self._losses(one), f"{one.excess:+.2%}")
+            (settings(place.at) if number == 0 else "", str(one.k), *self._losses(one), percent(one.excess, "+.2f"))
             for place in self.places
             for number, one in enumerate(place.curve)
         ]
@@ -135,7 +136,8 @@ def _needed(place: PlaceDrawn, within: float) -> str:
     sure = (
         "no k that the draws support is surely enough" if place.most_needed is None else f"at most {place.most_needed}"
     )
-    return f"{name}: {counted(place.needed, 'draw')} for {within:.2%} ({sure}); best of all {settings(place.best)}"
+    needed = f"{counted(place.needed, 'draw')} for {percent(within, '.2f')}"
+    return f"{name}: {needed} ({sure}); best of all {settings(place.best)}"
 
 
 def tuning_experiment(

@@ -22,8 +22,9 @@ def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
         held = "" if inside is None else f", {inside} inside their {percent(level)} band"
         yield (
             f"held out {held_out['kind']}: {held_out['rows']} rows, "
-            f"mean relative error {held_out['mean_relative_error']:.3%}, "
-            f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}{held}, "
+            f"mean relative error {percent(held_out['mean_relative_error'], '.3f')}, "
+            f"worst {percent(held_out['worst_relative_error'], '.3f')}, "
+            f"bias {percent(held_out['bias'], '+.3f')}{held}, "
             f"fitted on {counted(held_out['trained_on'], 'row')}{mark(held_out)}"
         )
     for item in answer.get("approaches", ()):

@@ -13,7 +13,7 @@ from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.pictures import check_picture
 from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs, recipes_apart
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, percent
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.importance import Importance
@@ -85,10 +85,10 @@ def importance(
 def _print(one: Importance) -> None:
     typer.echo(one.headline()[0])
     for name in one.ranking:
-        typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {one.remark(name)}")
+        typer.echo(f"  {name:20s} {percent(one.knobs[name], '.1f'):>8}   {one.remark(name)}")
     for (a, b), share in one.largest_pairs():
-        typer.echo(f"  {a} x {b}: {share:.1%}")
-    typer.echo(f"  higher orders: {one.rest:.1%}")
+        typer.echo(f"  {a} x {b}: {percent(share, '.1f')}")
+    typer.echo(f"  higher orders: {percent(one.rest, '.1f')}")
     typer.echo(f"  {one.noise_sentence()}")
 
 

@@ -11,7 +11,7 @@ from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.pictures import Picture, check_picture, write_picture
 from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs, recipes_apart
-from sweeplaw.trials.quantities import counted, settings
+from sweeplaw.trials.quantities import counted, percent, settings
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.transfer import Transfer
@@ -81,7 +81,10 @@ def _print(found: Transfer, notes: Sequence[str]) -> None:
         after = f", {listed} after the list" if listed else ""
         typer.echo(f"{one.phase:10s} {settings(one.workload)}: {single}{after} ({one.rows} rows, best {one.best:.4f})")
     for phase, shares in found.profiles.items():
-        within = ", ".join(f"{share:.0%} within {limit:.2%}" for limit, share in zip(PROFILE, shares, strict=True))
+        within = ", ".join(
+            f"{percent(share, '.0f')} within {percent(limit, '.2f')}"
+            for limit, share in zip(PROFILE, shares, strict=True)
+        )
         typer.echo(f"{phase}: {within}")
     left_out = [f"{counted(dropped, 'row')} left out: {reason}" for reason, dropped in found.dropped.items() if dropped]
     print_notes([*left_out, *notes])

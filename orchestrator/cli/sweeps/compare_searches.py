@@ -14,6 +14,7 @@ from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes
 from sweeplaw.orchestrator.cli.shared.pictures import check_picture
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.runs import Cell, Knobs, Let, Source, Where, Y, read_runs
+from sweeplaw.trials.quantities import percent
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,12 +111,13 @@ def _points(source: str) -> pl.DataFrame:
 
 def _print(found: SearchComparison, seeds: int) -> None:
     typer.echo(f"{found.cells} cells, {found.settings:,} settings, {found.flops:.3g} FLOPs in all; {seeds} seeds")
-    typer.echo(f"{'search':10s} {'cost':>6s} {'regret':>8s} {'80 % of seeds':>16s} {'worst cell':>11s} recommended")
+    typer.echo(f"{'search':10s} {'cost':>7s} {'regret':>9s} {'80 % of seeds':>18s} {'worst cell':>12s}  recommended")
     for row in found.rows:
-        band = f"{row.low:.3%} to {row.high:.3%}"
+        band = f"{percent(row.low, '.3f')} to {percent(row.high, '.3f')}"
         typer.echo(
-            f"{row.search:10s} {100 * row.share:5.3g}% {row.mean_regret:8.3%} {band:>16s} "
-            f"{row.worst_cell_regret:11.3%} {row.recommended_regret:11.3%}   {row.trials:.0f} runs, {row.seconds:.2g} s"
+            f"{row.search:10s} {percent(row.share, '.3g'):>7} {percent(row.mean_regret, '.3f'):>9} {band:>18s} "
+            f"{percent(row.worst_cell_regret, '.3f'):>12} {percent(row.recommended_regret, '.3f'):>12}   "
+            f"{row.trials:.0f} runs, {row.seconds:.2g} s"
         )
     for line in _laws(found):
         typer.echo(line)

@@ -16,6 +16,7 @@ import numpy as np
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.orchestrator.search.rehearsal.shared_noise import NearRuns, shared_noise
+from sweeplaw.trials.quantities import percent
 from sweeplaw.trials.workloads.replay.surface import Array, Surface, smooth
 
 WIDE = 0.05  # relative excess of a loss within which a first surface is laid
@@ -44,12 +45,12 @@ class TableNoise:
 
     def sentence(self) -> str:
         """Return the regret below which differences are noise, in words."""
-        known = "" if self.sd is None else f"; one run's loss varies by {self.sd:.3%} ({self.basis})"
+        known = "" if self.sd is None else f"; one run's loss varies by {percent(self.sd, '.3f')} ({self.basis})"
         if self.shared:
-            known += f", of which runs of one {self.shared_by} share {self.shared:.3%}"
+            known += f", of which runs of one {self.shared_by} share {percent(self.shared, '.3f')}"
         elif self.sd is not None and self.basis == RESIDUALS:
             known += "; noise that neighbouring settings share would pass for surface: only repeated runs can reveal it"
-        within = f"differences below {self.regret:.3%} are within the table's own noise"
+        within = f"differences below {percent(self.regret, '.3f')} are within the table's own noise"
         return f"{within}: the noise-free optimum scores that{known}"
 
 

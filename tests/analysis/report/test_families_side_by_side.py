@@ -42,16 +42,16 @@ def test_one_family_is_compared_with_none() -> None:
 
 CROSSING = {"estimate": 2e20, "low": 1e18, "high": 5e21, "interval": {"low": 1e20, "high": 4e20}, "probability": 0.9,
             "a_better_at_high": 0.25}  # fmt: skip
-CROSS = "a and b cross at 2e+20 FLOPs (1e+20 to 4e+20, in 90% of the draws)"
+CROSS = "a and b cross at 2e+20 FLOPs (1e+20 to 4e+20, in 90 % of the draws)"
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, f"{CROSS}; at 5e+21 FLOPs the loss of b is lower in 75% of the draws"),
-        ({"a_better_at_high": 0.6}, f"{CROSS}; at 5e+21 FLOPs the loss of a is lower in 60% of the draws"),
+        ({}, f"{CROSS}; at 5e+21 FLOPs the loss of b is lower in 75 % of the draws"),
+        ({"a_better_at_high": 0.6}, f"{CROSS}; at 5e+21 FLOPs the loss of a is lower in 60 % of the draws"),
         ({"estimate": None}, "a and b do not cross between 1e+18 and 5e+21 FLOPs; at 5e+21 FLOPs the loss of b is "
-                             "lower in 75% of the draws"),
+                             "lower in 75 % of the draws"),
     ],
 )  # fmt: skip
 def test_where_two_laws_cross_is_said_with_which_is_lower_beyond(changed: dict[str, Any], said: str) -> None:

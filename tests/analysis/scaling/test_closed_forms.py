@@ -79,7 +79,7 @@ def test_notes_count_rows_and_off_centre_budgets() -> None:
         IsoflopBudget(1e20, 2, None, None, None, "2 sizes, fewer than 3"),
     )  # fmt: skip
     assert _notes(budgets) == [
-        "fitted to the 9 of 20 rows within 3% of the least loss of their budget (20% where that holds too few sizes)",
+        "fitted to the 9 of 20 rows within 3 % of the least loss of their budget (20 % where that holds too few sizes)",
         "off-centre sampling at 1 of 2 budgets pulls the vertex", "1e+20 FLOPs: 2 sizes, fewer than 3",
     ]  # fmt: skip
 

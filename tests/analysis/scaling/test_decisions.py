@@ -200,7 +200,7 @@ def test_curves_that_do_not_cross_in_the_range_have_no_estimate() -> None:
     assert replace(found, probability=0.0).headline()[0] == "no crossing in any draw"
     some = replace(found, interval=replace(found.interval, low=2.0, high=50.0), probability=0.37)
     assert some.headline()[0] == (
-        "no crossing of the fitted curves; those of draws cross within [2, 50] in 37% of the paired draws"
+        "no crossing of the fitted curves; those of draws cross within [2, 50] in 37 % of the paired draws"
     )
 
 

@@ -53,7 +53,7 @@ def test_published_exponents_are_met_from_the_published_rows(isoflops, experimen
     found = parabola(rows, resamples=200)
     assert found.a == pytest.approx(published, abs=0.02)
     assert found.intervals["a"].low < published < found.intervals["a"].high
-    assert "within 3% of the least loss of their budget" in found.notes[0]
+    assert "within 3 % of the least loss of their budget" in found.notes[0]
     assert any(note.startswith("cubics in place of parabolas give a = 0.4") for note in found.notes)
 
 

@@ -114,7 +114,7 @@ def test_the_cost_of_freezing_is_the_excess_of_the_best_loss_there() -> None:
     assert found.frozen["lr"][0] == 1.0
     assert found.frozen["lr"][1] == pytest.approx(at_default / losses.min() - 1)
     assert found.frozen["batch"] == (1000, None)  # never run there: unknown, not zero
-    assert found.cost_of_freezing("lr") == f"frozen at 1: +{at_default / losses.min() - 1:.2%} of loss"
+    assert found.cost_of_freezing("lr") == f"frozen at 1: +{100 * (at_default / losses.min() - 1):.2f} % of loss"
     assert found.cost_of_freezing("batch") == "1000 was not run"
 
 

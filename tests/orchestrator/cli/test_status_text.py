@@ -53,7 +53,7 @@ def test_the_text_has_counts_losses_pace_leases_and_packs() -> None:
         "        7  of these imported",
         "       41  a relaunch would run (38 missing, 3 failed)",
         "best loss 2.34568",
-        "2.00 h of device time, 25.0% of it wasted: 20.0 min node died (1x), 10.0 min worker died (2x)",
+        "2.00 h of device time, 25.0 % of it wasted: 20.0 min node died (1x), 10.0 min worker died (2x)",
         "recently 15.0 trials a minute, 3 min left at this rate",
         "launch L on here:1 holds 2 trials, lease ends in 60 s",
         "launch M on there:2 holds 1 trial, lease ended 60 s ago",

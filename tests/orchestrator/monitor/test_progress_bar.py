@@ -78,7 +78,7 @@ def test_a_trial_that_runs_counts_as_far_as_its_curve_and_the_time_left_follows(
     state.recorded([CurvePoint(group.ids[0], half, tokens=1, train_loss=1.0, val_loss=None)])
     share = flops * half / steps / total
     drawn._began -= 60
-    assert drawn.facts().startswith(f"{share:.0%} of the FLOPs · ")
+    assert drawn.facts().startswith(f"{100 * share:.0f} % of the FLOPs · ")
     assert "left" in drawn.facts()
 
 

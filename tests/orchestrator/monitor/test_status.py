@@ -100,7 +100,7 @@ def test_device_time_is_useful_or_wasted_and_adds_up():
     assert found.wasted == pytest.approx({"out of memory": 6.0, "worker died": 10.0})
     assert found.losses == {"out of memory": 1, "worker died": 1}
     assert launch_state.device_seconds() == found.device_seconds == pytest.approx(20)
-    assert "80.0% of it wasted" in found.sentence()
+    assert "80.0 % of it wasted" in found.sentence()
 
 
 def test_a_trial_given_up_without_a_train_time_is_charged_once_as_a_loss():

@@ -20,8 +20,8 @@ from sweeplaw.orchestrator.store.store import Store
         (Usage(120.0), "2.0 min of device time, none of it wasted"),
         (Usage(7200.0), "2.00 h of device time, none of it wasted"),
         (Usage(60.0, {"failed": 10.0, "node died": 30.0}, {"failed": 1, "node died": 2}),
-         "100.0 s of device time, 40.0% of it wasted: 30.0 s node died (2x), 10.0 s failed (1x)"),
-        (Usage(0.0, {"failed": 0.0}, {"failed": 1}), "0.0 s of device time, 0.0% of it wasted: 0.0 s failed (1x)"),
+         "100.0 s of device time, 40.0 % of it wasted: 30.0 s node died (2x), 10.0 s failed (1x)"),
+        (Usage(0.0, {"failed": 0.0}, {"failed": 1}), "0.0 s of device time, 0.0 % of it wasted: 0.0 s failed (1x)"),
     ],
 )  # fmt: skip
 def test_device_time_in_a_sentence(usage: Usage, sentence: str) -> None:

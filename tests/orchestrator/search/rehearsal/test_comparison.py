@@ -196,7 +196,7 @@ def test_the_noise_of_a_table_is_found_from_repeats_and_decides_below_a_regret()
     quiet = noise(space_of(planted()))
     assert quiet.regret == 0
     assert found.regret > 0
-    assert f"differences below {found.regret:.3%} are within the table's own noise" in found.sentence()
+    assert f"differences below {100 * found.regret:.3f} % are within the table's own noise" in found.sentence()
 
 
 @pytest.mark.heavy
