@@ -35,10 +35,10 @@ def test_every_run_has_steps_enough(plans: dict[str, Plan]) -> None:
 def test_the_rates_are_a_grid_of_cells_with_the_rule_between_their_ends(plans: dict[str, Plan]) -> None:
     cells = {(group.cost.params_non_embedding, group.cost.tokens): rates(group) for group in plans["demo_rates"].groups}
     assert [len({cell[axis] for cell in cells}) for axis in (0, 1)] == [4, 2]
-    assert len(cells) == 7
+    assert len(cells) == 8
     for (size, data), some in cells.items():
         assert min(some) < 3200 * ((size or 0) * (data or 0)) ** -0.5 < max(some)
-        assert len(some) == 4
+        assert len(some) == 5
 
 
 def rates(group: Group) -> list[float]:
