@@ -150,6 +150,11 @@ def test_sizes_and_data_that_vary_apart_are_on_no_line() -> None:
     assert moved_together(runs(cells=GRID[:3])) is None
 
 
+@pytest.mark.parametrize(("n", "d"), [((1e7, 1e8, 1e9), (2e9, 2.1e9, 2.2e9)), ((1e7, 1.05e7, 1.1e7), (2e8, 2e9, 2e10))])
+def test_sizes_or_data_that_hardly_vary_are_on_no_line(n: tuple[float, ...], d: tuple[float, ...]) -> None:
+    assert moved_together(pl.DataFrame({"N": n, "D": d})) is None
+
+
 def test_sizes_that_are_no_number_are_on_no_line_and_hide_none() -> None:
     line = pl.DataFrame({"N": [1e7, 1e8, 1e9, 1e10], "D": [2e8, 2e9, 2e10, 2e11]})
     odd = pl.DataFrame({"N": [float("inf"), float("nan"), -1.0], "D": [1e9, 1e9, 1e9]})
