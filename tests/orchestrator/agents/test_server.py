@@ -178,6 +178,7 @@ def test_a_signal_ends_the_server_and_what_it_runs(store: Path, tmp_path: Path, 
     server = subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # ignored where the tests run under `nohup`, say
     )  # fmt: skip
     assert server.stdin is not None
     server.stdin.writelines(json.dumps({"jsonrpc": "2.0", **one}) + "\n" for one in messages)

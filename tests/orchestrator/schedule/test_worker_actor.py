@@ -40,7 +40,8 @@ def slot(monkeypatch, ran):
     specs = [group.spec(index) for group in plan(parse(SWEEP)).groups for index in range(len(group.ids))]
     job = Job("p", "surrogate", {}, tuple(spec.canonical() for spec in specs), (1,) * len(specs), "t", "l")
     assert len(pickle.dumps(job)) > INLINE, "or the test below could not fail"
-    slot = WorkerActor({"worker": WorkerStart(WorkerSettings(TrialResources(1.0), 600.0, None, 1.0), job)})
+    settings = WorkerSettings(TrialResources(1.0), 600.0, None, 1.0, pace=60.0)  # a busy machine may take seconds
+    slot = WorkerActor({"worker": WorkerStart(settings, job)})
     yield slot
     slot.stop()
 
