@@ -140,7 +140,12 @@ def _settings(family: Values) -> Iterator[str]:
     if hyper and not hyper["refused"] and hyper["laws"] and not objection(hyper["verdict"]):
         laws = [_knob(name, one) for name, one in hyper["laws"].items()]
         yield f"<strong>Use</strong> {' and '.join(laws)}."
-        yield from (escape(sentence(why.split(":")[0])) for why in hyper["verdict"]["exponents"]["sentences"])
+        axes = {axis for law in hyper["laws"].values() for axis in law["exponents"]}
+        for why in hyper["verdict"]["exponents"]["sentences"]:
+            said = why.split(":")[0]
+            for axis in axes:
+                said = said.replace(f" with {axis} is ", f" with {_short_axis(axis)} is ")
+            yield escape(sentence(said))
     elif family["optima"]:
         last = family["optima"][-1]
         knobs = ", ".join(f"{escape(name)} = {escape(_value(one['best']))}" for name, one in last["knobs"].items())

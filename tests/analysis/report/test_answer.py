@@ -75,7 +75,7 @@ def test_an_exponent_that_is_open_is_named_beside_the_law() -> None:
         "how lr moves with params is not identified: its exponent is -0.790, 95 % [-2, 1], and a flat law fits as well"
     )
     said = answer.answer(family(exponents={"identified": False, "sentences": [why]}))
-    assert said[-1] == "How lr moves with params is not identified."
+    assert said[-1] == "How lr moves with N is not identified."  # as in the law before it
 
 
 @pytest.mark.parametrize(
