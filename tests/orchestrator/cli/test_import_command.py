@@ -39,6 +39,19 @@ def test_runs_are_imported_updated_and_removed_but_not_both_at_once(tmp_path: Pa
 
 
 @pytest.mark.heavy
+def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(ROWS)
+    assert imported(tmp_path, "--dry-run")["added"] == 2
+    assert not (tmp_path / "store").exists()
+    imported(tmp_path)
+    (tmp_path / "runs.csv").write_text(ROWS.replace("3.25", "3.125") + "c,3,8e9,3\n")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
+    assert imported(tmp_path, "--update", "--dry-run")["added"] == 1
+    assert imported(tmp_path, "--remove", "--dry-run")["removed"] == 2
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")} == before
+
+
+@pytest.mark.heavy
 def test_a_file_with_a_column_twice_is_named(tmp_path: Path) -> None:
     path = tmp_path / "twice.parquet"
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
