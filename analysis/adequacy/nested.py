@@ -79,9 +79,8 @@ def _finding(wider: _Wider, setup: Setup, found: Array, fit: Fit, p_value: float
     numbers = {"wider_law": wider.law.name, "p_value": p_value, "objective_falls_by": fall,
                wider.extra: params[wider.extra]}  # fmt: skip
     if p_value < LEVEL and change > NEGLIGIBLE:
-        better = f"{wider.in_words} lowers the objective by {percent(fall, '.0f')} (p {chance(p_value)})"
-        better = f"{better}: try {wider.law.name}"
-        return Finding("nested", "failed", better, numbers)
+        gain = f"lowers the objective by {percent(fall, '.0f')} (p {chance(p_value)})"
+        return Finding("nested", "failed", f"{wider.in_words} {gain}: try {wider.law.name}", numbers)
     return Finding("nested", "passed", f"{wider.in_words} describes the rows no better (p {chance(p_value)})", numbers)
 
 

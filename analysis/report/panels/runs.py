@@ -33,7 +33,9 @@ def times_card(trials: pl.DataFrame, key: str) -> Card | None:
     timed = trials.drop_nulls(["started_at", "ended_at"])
     if not timed.height or not all(timed[name].dtype.is_temporal() for name in NEEDED[:2]):
         return None
-    bars = _packs(timed)
+    bars, subtitle = _packs(timed), "A bar is a trial, or trials of a pack that end alike."
+    if bars.height > MOST_BARS:
+        bars, subtitle = _packs(timed, whole=True), "A bar is a pack of trials, in the colour of the worst."
     if not 1 < bars.height <= MOST_BARS:
         return None
     start = bars["started_at"].min()
@@ -66,7 +68,7 @@ def times_card(trials: pl.DataFrame, key: str) -> Card | None:
     return card(
         key,
         f"{percent(busy)} of the slots' time went into trials",
-        "A bar is a trial, or trials of a pack that end alike. Orange: diverged; hatched: failed.",
+        f"{subtitle} Orange: diverged; hatched: failed.",
         draw,
         f"{counted(bars.height, 'bar')} on {counted(count, 'slot')}, from the first start to the last end.",
         f"Times of {counted(bars.height, 'bar')} on {counted(count, 'slot')}.",
@@ -74,10 +76,10 @@ def times_card(trials: pl.DataFrame, key: str) -> Card | None:
     )
 
 
-def _packs(timed: pl.DataFrame) -> pl.DataFrame:
+def _packs(timed: pl.DataFrame, *, whole: bool = False) -> pl.DataFrame:
     """Return the bars: the trials of a pack, in parts where trials one after another end in ways that differ in colour.
 
-    Trials of a pack that ran at the same time are one stack, which has the colour of the worst.
+    Trials of a pack that ran at the same time are one stack, which has the colour of the worst. ``whole``: no parts.
     """
     host = pl.col("host").fill_null("") if "host" in timed.columns else pl.lit("")
     pack = pl.col("pack_id").fill_null(pl.col("trial_id")) if "pack_id" in timed.columns else pl.col("trial_id")
@@ -86,7 +88,7 @@ def _packs(timed: pl.DataFrame) -> pl.DataFrame:
     parts = (
         (pl.col("started_at") >= pl.col("ended_at").cum_max().shift(1).over(own))
         & (pl.col("colour") != pl.col("colour").shift(1).over(own))
-    ).fill_null(value=False)
+    ).fill_null(value=False) & (not whole)
     return (
         timed.with_columns(host.alias("host"), pack.alias("pack"), colour.alias("colour"))
         .sort(*own, "started_at", "ended_at")

@@ -157,6 +157,16 @@ def test_a_table_that_a_script_writes_is_its_curve(run: Run) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.heavy
+@pytest.mark.parametrize("before", ["", "echo it,loss > $1/m.csv; sleep 1; rm $1/m.csv; "])
+def test_a_long_file_that_is_written_at_the_end_is_read_whole(run: Run, before: str) -> None:
+    script = before + '{ echo "it,loss"; seq -f "%.0f,2.5" 1 130000; } > $1/new; mv $1/new $1/m.csv'
+    points, outcome = run(script, reports="{folder}/m.csv", metrics={"step": "it", "val_loss": "loss"})
+    assert outcome.state == "completed"
+    assert [points[0].step, points[-1].step, len(points)] == [1, 130000, 130000]
+
+
+@pytest.mark.process
 def test_printed_lines_are_the_curve_and_other_names_are_told(run: Run) -> None:
     points, outcome = run(
         'echo "step 10 loss 3.5"; echo "val 2.5"', pattern=[r"step (?P<step>\d+)", r"val (?P<val_loss>.+)"]

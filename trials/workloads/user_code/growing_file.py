@@ -75,8 +75,11 @@ class GrowingFile:
             yield piece
 
     def size(self) -> int:
-        """Return the size of the file now, 0 if it is not written yet."""
-        return 0 if self._file is None else os.fstat(self._file.fileno()).st_size
+        """Return the size of the file now, or of its newest version; 0 if it is not written yet."""
+        try:
+            return os.fstat(self._current().fileno()).st_size
+        except OSError:
+            return 0
 
     def _current(self) -> BinaryIO:
         if self._file is None:

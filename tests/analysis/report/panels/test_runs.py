@@ -77,6 +77,17 @@ def test_trials_one_after_another_are_bars_of_their_own_where_their_colours_diff
         (0, 20, 2, "completed"), (20, 40, 2, "failed"), (40, 50, 1, "diverged"), (50, 70, 2, "completed"),
     ]  # fmt: skip
     assert {row[0] for row in card.sheet.rows} == {1}
+    assert "that end alike" in card.subtitle
+
+
+def test_too_many_parts_of_packs_are_packs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeplaw.analysis.report.panels.runs.MOST_BARS", 3)
+    rows = [(f"t{k}", 10.0 * k, 10.0 * k + 10, "h", ("completed", "failed")[k % 2]) for k in range(6)]
+    card = times_card(trials(*rows, pack_id=["p"] * 3 + ["q"] * 3), "k")
+    assert card is not None
+    assert card.sheet is not None
+    assert [row[2:] for row in card.sheet.rows] == [("p", 0, 30, 3, "failed"), ("q", 30, 60, 3, "failed")]
+    assert "a pack of trials, in the colour of the worst" in card.subtitle
 
 
 def test_without_times_or_with_one_bar_there_is_no_card() -> None:
